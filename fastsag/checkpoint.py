@@ -1,0 +1,133 @@
+"""A checkpoint is a folder: config.yaml, model.safetensors, vocoder.safetensors, MODEL_CARD.md.
+
+Weights are safetensors, so that loading one never runs code; they are stored in half precision
+and computed in single precision.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from importlib import resources
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from fastsag import config as configuration
+from fastsag.config import Config
+from fastsag.errors import UserError
+from fastsag.model import FastSAG, build
+from fastsag.vocoder import build_vocoder
+
+CONFIG, MODEL, VOCODER = "config.yaml", "model.safetensors", "vocoder.safetensors"
+
+
+def available() -> list[str]:
+    """Names of the checkpoints inside the package."""
+    bundled = resources.files("fastsag") / "pretrained"
+    if not bundled.is_dir():
+        return []
+    return sorted(entry.name for entry in bundled.iterdir() if (entry / CONFIG).is_file())
+
+
+def resolve(name_or_path: str | Path) -> Path:
+    """The folder of a checkpoint, by name or path.
+
+    Raises:
+        UserError: no such checkpoint; the message lists the known names.
+    """
+    path = Path(name_or_path)
+    if (path / CONFIG).is_file():
+        return path
+    if str(name_or_path) in available():
+        return Path(str(resources.files("fastsag") / "pretrained" / str(name_or_path)))
+    known = ", ".join(available()) or "none bundled"
+    raise UserError(
+        f"{name_or_path}: unknown checkpoint; give a folder with {CONFIG} or a name ({known})"
+    )
+
+
+def load(name_or_path: str | Path) -> tuple[Config, FastSAG, nn.Module]:
+    """Configuration, model and vocoder of a checkpoint, in eval mode on the CPU.
+
+    Raises:
+        UserError: unknown checkpoint, or weights that do not fit its configuration.
+    """
+    folder = resolve(name_or_path)
+    config = configuration.load(folder / CONFIG)
+    model = build(config)
+    load_weights(model, folder / MODEL)
+    vocoder = build_vocoder(config.vocoder, config.mel)
+    if any(True for _ in vocoder.parameters()):
+        load_weights(vocoder, folder / VOCODER)
+    return config, model.eval(), vocoder.eval()
+
+
+def load_weights(module: nn.Module, path: Path) -> None:
+    """Fill `module` strictly from a safetensors file.
+
+    Raises:
+        UserError: the file is absent or unreadable, or its tensors do not fit.
+    """
+    try:
+        state = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path}: weights cannot be read ({error}); export them again") from None
+    expected = {name: tensor.shape for name, tensor in module.state_dict().items()}
+    found = {name: tensor.shape for name, tensor in state.items()}
+    if expected != found:
+        wrong = sorted(set(expected.items()) ^ set(found.items()), key=lambda item: item[0])
+        names = ", ".join(dict.fromkeys(name for name, _ in wrong[:6]))
+        raise UserError(
+            f"{path}: weights do not fit the configuration beside them ({names}); "
+            "use the config.yaml they were exported with"
+        )
+    module.load_state_dict({name: tensor.float() for name, tensor in state.items()})
+
+
+def save_weights(state: dict[str, Tensor], path: Path) -> None:
+    """Write tensors in half precision, atomically."""
+    half = {name: tensor.detach().cpu().half().contiguous() for name, tensor in state.items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".tmp", delete=False) as handle:
+        temporary = Path(handle.name)
+    try:
+        save_file(half, temporary)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def export(
+    folder: Path, config: Config, model: dict[str, Tensor], vocoder: dict[str, Tensor]
+) -> None:
+    """Write a checkpoint folder from state dicts; a model card already there is kept."""
+    check = build(config)
+    check.load_state_dict(model)
+    save_weights(model, folder / MODEL)
+    if vocoder:
+        save_weights(vocoder, folder / VOCODER)
+    (folder / CONFIG).write_text(configuration.dump(config), encoding="utf-8")
+
+
+def device_of(name: str) -> torch.device:
+    """"auto", "cpu", "cuda" or "mps" -> a device that exists.
+
+    Raises:
+        UserError: the device is not there.
+    """
+    present = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+    }
+    if name == "auto":
+        return torch.device(next(kind for kind in ("cuda", "mps", "cpu") if present[kind]))
+    if not present.get(name):
+        there = ", ".join(kind for kind, here in present.items() if here)
+        raise UserError(f"--device {name}: not available on this machine; available: {there}")
+    return torch.device(name)

@@ -1,0 +1,1 @@
+"""The `fastsag` command: one thin file for each verb."""

@@ -1,0 +1,235 @@
+"""`fastsag accompany`: voices in, bands out."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from fastsag.diffusion.samplers import SAMPLERS
+from fastsag.errors import UserError
+from fastsag.lead_sheet import STYLES
+
+
+class Format(StrEnum):
+    """Output formats."""
+
+    wav = "wav"
+    flac = "flac"
+    mp3 = "mp3"
+    ogg = "ogg"
+
+
+def accompany(
+    inputs: Annotated[
+        list[Path], typer.Argument(metavar="INPUT...", help="Recordings of one voice.")
+    ],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="DIR", help="Folder for the results.")
+    ],
+    checkpoint: Annotated[
+        str, typer.Option(metavar="NAME_OR_PATH", help="A bundled checkpoint or a folder.")
+    ] = "compact",
+    sampler: Annotated[
+        str | None, typer.Option(help=f"One of {', '.join(SAMPLERS)}. [default: checkpoint's]")
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Sampler steps. [default: checkpoint's]")
+    ] = None,
+    guidance: Annotated[
+        float | None,
+        typer.Option(min=0, help="How hard the band follows its plan. [default: checkpoint's]"),
+    ] = None,
+    style: Annotated[
+        str | None, typer.Option(help=f"One of {', '.join(STYLES)}. [default: by seed]")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Same seed, same band.")] = 0,
+    takes: Annotated[
+        int, typer.Option(min=1, help="Takes from consecutive seeds, each in files of its own.")
+    ] = 1,
+    level: Annotated[
+        float, typer.Option(metavar="DB", help="Loudness of the band against the voice.")
+    ] = -3.0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    precision: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = "auto",
+    format: Annotated[Format, typer.Option(help="Format of the audio files.")] = Format.wav,
+    plot: Annotated[
+        bool, typer.Option("--plot", help="Also draw DIR/<stem>.png: voice, prior, mel.")
+    ] = False,
+    reference: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="A true accompaniment to draw beside (with --plot)."),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace results that exist.")
+    ] = False,
+) -> None:
+    """Play a band to each INPUT.
+
+    Writes DIR/<stem>.accompaniment.wav, DIR/<stem>.mix.wav (your recording and the band) and
+    DIR/<stem>.json (what was done). Length and sample rate are the input's.
+
+    Exit status: 0 all done, 1 some inputs failed, 2 none done or wrong usage.
+
+    Example: fastsag accompany vocals.wav -o out --style folk --takes 3
+    """
+    if reference is not None and not plot:
+        raise UserError("--reference: only drawn with --plot; add --plot")
+    jobs = _plan_jobs(inputs, output, takes, format.value, plot, overwrite)
+    _make_folder(output)
+    from fastsag.pipeline import Accompanist, Settings
+
+    accompanist = Accompanist.from_pretrained(checkpoint, device, precision)
+    failures = 0
+    for job in jobs:
+        settings = Settings(sampler, steps, guidance, seed + job.take, style)
+        try:
+            _run(accompanist, job, settings, level, format.value, reference)
+        except UserError as error:
+            failures += 1
+            print(f"fastsag: {error}", file=sys.stderr)
+    if failures:
+        sys.exit(2 if failures == len(jobs) else 1)
+
+
+class _Job:
+    """One take of one input and the files it writes."""
+
+    def __init__(self, source: Path, folder: Path, take: int, takes: int, kind: str, plot: bool):
+        name = source.stem + (f".take{take + 1}" if takes > 1 else "")
+        self.source, self.take = source, take
+        self.accompaniment = folder / f"{name}.accompaniment.{kind}"
+        self.mix = folder / f"{name}.mix.{kind}"
+        self.record = folder / f"{name}.json"
+        self.picture = folder / f"{name}.png" if plot else None
+
+    @property
+    def outputs(self) -> list[Path]:
+        files = [self.accompaniment, self.mix, self.record]
+        return [*files, self.picture] if self.picture else files
+
+
+def _plan_jobs(
+    inputs: list[Path], folder: Path, takes: int, kind: str, plot: bool, overwrite: bool
+) -> list[_Job]:
+    """All takes of all inputs; refuses collisions before any work."""
+    jobs = [
+        _Job(source, folder, take, takes, kind, plot) for source in inputs for take in range(takes)
+    ]
+    owner: dict[Path, Path] = {}
+    for job in jobs:
+        for path in job.outputs:
+            if path in owner:
+                raise UserError(
+                    f"{job.source}: would write {path} like {owner[path]}; "
+                    "rename one of them or use two output folders"
+                )
+            if path.resolve() in {source.resolve() for source in inputs}:
+                raise UserError(f"{path}: is an input; choose another output folder")
+            owner[path] = job.source
+    existing = [path for path in owner if path.exists()]
+    if existing and not overwrite:
+        raise UserError(f"{existing[0]}: exists already; add --overwrite or choose another folder")
+    return jobs
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"{folder}: cannot be made ({error.strerror}); choose another -o folder"
+        ) from None
+    if not os.access(folder, os.W_OK):
+        raise UserError(f"{folder}: cannot be written to; choose another -o folder")
+
+
+def _run(
+    accompanist: Any, job: _Job, settings: Any, level: float, kind: str, reference: Path | None
+) -> None:
+    """One take: generate, write, say what was written."""
+    from fastsag import audio
+
+    truth = _reference_mel(accompanist, reference) if job.picture and reference else None
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TimeRemainingColumn(),
+        transient=True,
+        disable=not sys.stderr.isatty(),
+    ) as bar:
+        task = bar.add_task(f"{job.source.name}: listening", total=None)
+
+        def progress(stage: str, done: int, total: int) -> None:
+            bar.update(
+                task, description=f"{job.source.name}: {stage}", completed=done, total=total
+            )
+
+        result = accompanist.accompany(
+            job.source, settings=settings, level_db=level, progress=progress
+        )
+    rate = result.sample_rate
+    written: list[Path] = []
+    try:
+        audio.write(job.accompaniment, result.accompaniment, rate, kind)
+        written.append(job.accompaniment)
+        audio.write(job.mix, result.mix, rate, kind)
+        written.append(job.mix)
+        if job.picture:
+            _draw(accompanist, job.picture, job.source, result, truth)
+            written.append(job.picture)
+        record = {"input": str(job.source), **result.record}
+        record["outputs"] = [path.name for path in job.outputs]
+        audio.write_text(job.record, json.dumps(record, indent=2) + "\n")
+    except BaseException:
+        for path in written:
+            path.unlink(missing_ok=True)
+        raise
+    _summary(job, result.record)
+
+
+def _summary(job: _Job, record: dict[str, Any]) -> None:
+    sheet = record["lead_sheet"]
+    heard = ""
+    if sheet:
+        heard = f" in {sheet['key']}, {sheet['tempo']:.0f} BPM, {sheet['beats_per_bar']}/4"
+        heard += f", {sheet['style']}" if sheet["style"] else ""
+    total = sum(record["seconds"].values())
+    print(f"{job.source.name}: {record['duration_seconds']:.1f} s{heard}; took {total:.1f} s")
+    for path in job.outputs:
+        print(f"  {path}")
+
+
+def _reference_mel(accompanist: Any, reference: Path) -> Any:
+    """Log mel of the true accompaniment."""
+    from fastsag import audio
+
+    return accompanist.log_mel(accompanist.prepare(audio.read(reference)))
+
+
+def _draw(accompanist: Any, path: Path, source: Path, result: Any, truth: Any) -> None:
+    """The paper's Figure 3 for this take."""
+    from fastsag.mel import band_centres
+    from fastsag.plots import mel_panels
+
+    panels = {"voice": result.voice_mel}
+    if truth is not None:
+        panels["true accompaniment"] = truth
+    panels["prior"] = result.prior
+    panels["generated accompaniment"] = result.mel
+    sheet = result.lead_sheet
+    mel_panels(
+        path,
+        panels,
+        hop_seconds=1 / accompanist.config.mel.frame_rate,
+        title=source.name,
+        band_hz=band_centres(accompanist.config.mel),
+        beats=None if sheet is None else sheet.beats,
+        chords=None if sheet is None else sheet.chord_times(),
+    )

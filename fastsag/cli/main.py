@@ -1,0 +1,60 @@
+"""Entry point of the `fastsag` command."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from fastsag.cli.accompany import accompany
+from fastsag.cli.checkpoint import app as checkpoint_app
+from fastsag.cli.songs import app as songs_app
+from fastsag.cli.train import train
+from fastsag.cli.train_vocoder import train_vocoder
+from fastsag.errors import UserError
+from fastsag.version import __version__
+
+app = typer.Typer(
+    name="fastsag",
+    help="A voice goes in, a band comes out: singing accompaniment generation.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(accompany)
+app.add_typer(songs_app, name="songs")
+app.command()(train)
+app.command(name="train-vocoder")(train_vocoder)
+app.add_typer(checkpoint_app, name="checkpoint")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: bool = typer.Option(
+        False, "--version", callback=_version, is_eager=True, help="Print the version and exit."
+    ),
+) -> None:
+    """A voice goes in, a band comes out: singing accompaniment generation."""
+
+
+def main() -> None:
+    """Run the command; a `UserError` becomes one line and exit status 2."""
+    try:
+        app()
+    except UserError as error:
+        print(f"fastsag: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("fastsag: interrupted; no partial output was written", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,117 @@
+"""`fastsag train`: the accompaniment model or its planner, from shards of songs."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from fastsag import config as configuration
+from fastsag.cli import overrides as override
+from fastsag.config import Config
+from fastsag.errors import UserError
+
+SYMBOLIC_SONGS = 6_000  # scores without audio that the planner also learns from
+TRAINING_SEED = 1_000_003  # keeps symbolic songs apart from generated corpora
+
+
+class Part(StrEnum):
+    """What a run trains."""
+
+    model = "model"
+    planner = "planner"
+
+
+def train(
+    config: Annotated[Path, typer.Argument(help="Such as configs/compact.yaml.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[KEY=VALUE]...", help="Such as training.steps=100."),
+    ] = None,
+    data: Annotated[
+        Path, typer.Option(metavar="DIR", help="Shards of `fastsag songs generate`.")
+    ] = Path("corpus"),
+    out: Annotated[
+        Path, typer.Option(metavar="RUN", help="Run folder; the same command again resumes.")
+    ] = Path("runs/model"),
+    part: Annotated[Part, typer.Option(help="The model, or the planner beside it.")] = Part.model,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the resolved configuration and stop.")
+    ] = False,
+) -> None:
+    """Train on a corpus; features are computed once and cached beside the shards.
+
+    Example: fastsag train configs/compact.yaml --data corpus --out runs/model training.steps=2000
+    """
+    values = override.apply(configuration.read_yaml(config), overrides or [])
+    resolved = configuration.parse(values, str(config), Config)
+    if dry_run:
+        print(configuration.dump(resolved), end="")
+        return
+    songs = {split: _songs(data, resolved, split) for split in ("train", "validation")}
+    if part is Part.planner:
+        _train_planner(resolved, songs, out)
+    else:
+        _train_model(resolved, songs, out)
+
+
+def _songs(data: Path, config: Config, split: str) -> list[Any]:
+    """Features of a split, with a line of progress while they are computed."""
+    from fastsag.config import MelodicConfig
+    from fastsag.data.features import FeatureExtractor, load_songs
+
+    if not isinstance(config.encoder, MelodicConfig):
+        raise UserError(f"{config.name}: training features are melodic; set encoder.kind=melodic")
+
+    def progress(path: Path, count: int) -> None:
+        if sys.stderr.isatty():
+            print(f"\rfeatures: {path.name}, {count} {split} songs", end="", file=sys.stderr)
+
+    songs = load_songs(data, FeatureExtractor(config.mel, config.encoder), (split,), progress)
+    if not songs:
+        raise UserError(f"{data}: no song of the {split} split; generate a larger corpus")
+    return songs
+
+
+def _train_model(config: Config, songs: dict[str, list[Any]], out: Path) -> None:
+    from fastsag.data.crops import CropDataset
+    from fastsag.training.accompaniment import AccompanimentTraining
+    from fastsag.training.loop import fit
+
+    training = config.training
+    items = training.steps * training.batch_size
+    crops = CropDataset(songs["train"], training.crop_frames, items, training.seed)
+    held_out = CropDataset(songs["validation"], training.crop_frames, 8 * training.batch_size, 1)
+    fit(AccompanimentTraining(config), crops, held_out, out, training, config)
+
+
+def _train_planner(config: Config, songs: dict[str, list[Any]], out: Path) -> None:
+    import numpy as np
+
+    from fastsag.conditioning.planner import METRES
+    from fastsag.data.crops import PlanDataset
+    from fastsag.data.symbolic import symbolic_song
+    from fastsag.songs.composition import compose
+    from fastsag.training.loop import fit
+    from fastsag.training.planner import PlannerTraining
+
+    training, planner = config.training, config.planner
+    if planner is None:
+        raise UserError(f"{config.name}: this configuration has no planner")
+    rate = config.encoder.sample_rate / config.encoder.hop_length
+    scores = []
+    for index in range(SYMBOLIC_SONGS):
+        rng = np.random.default_rng((TRAINING_SEED, index))
+        scores.append(symbolic_song(compose(rng).record(), rate, rng))
+    frames = planner.window * planner.patch
+    items = training.steps * training.batch_size
+    crops = PlanDataset(
+        songs["train"], scores, frames, planner.patch, METRES, items, training.seed
+    )
+    held_out = PlanDataset(
+        songs["validation"], [], frames, planner.patch, METRES, 64, 1, augment=False
+    )
+    fit(PlannerTraining(config), crops, held_out, out, training, config)

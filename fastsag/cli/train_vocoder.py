@@ -1,0 +1,53 @@
+"""`fastsag train-vocoder`: a vocoder from the accompaniments of a corpus."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fastsag import config as configuration
+from fastsag.cli import overrides as override
+from fastsag.config import VocoderTraining
+from fastsag.errors import UserError
+
+
+def train_vocoder(
+    config: Annotated[Path, typer.Argument(help="Such as configs/vocoder/vocos.yaml.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[KEY=VALUE]...", help="Such as training.steps=100."),
+    ] = None,
+    data: Annotated[
+        Path, typer.Option(metavar="DIR", help="Shards of `fastsag songs generate`.")
+    ] = Path("corpus"),
+    out: Annotated[
+        Path, typer.Option(metavar="RUN", help="Run folder; the same command again resumes.")
+    ] = Path("runs/vocoder"),
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the resolved configuration and stop.")
+    ] = False,
+) -> None:
+    """Train a vocoder; its validation lines show Griffin-Lim's scores beside its own.
+
+    Example: fastsag train-vocoder configs/vocoder/vocos.yaml --data corpus --out runs/vocoder
+    """
+    values = override.apply(configuration.read_yaml(config), overrides or [])
+    resolved = configuration.parse(values, str(config), VocoderTraining)
+    if dry_run:
+        print(configuration.dump(resolved), end="")
+        return
+    from fastsag.training.loop import fit
+    from fastsag.training.vocoder import VocoderModule, WaveCrops, load_music
+
+    training = resolved.training
+    music = load_music(data)
+    for split in ("train", "validation"):
+        if split not in music:
+            raise UserError(f"{data}: no song of the {split} split; generate a larger corpus")
+    size = training.crop_frames * resolved.mel.hop_length
+    items = training.steps * training.batch_size
+    crops = WaveCrops(music["train"], size, items, training.seed)
+    held_out = WaveCrops(music["validation"], size, 4 * training.batch_size, 1)
+    fit(VocoderModule(resolved), crops, held_out, out, training, resolved)

@@ -1,0 +1,114 @@
+"""The planner: what the voice's semantics say about beat, bar, key and chords.
+
+`Planner` is the network, frame by frame; `conditioning/decoding.py` turns its output into one
+steady `LeadSheet`. Planning before rendering is what lets a small model keep harmony and time.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fastsag.lead_sheet import CHORDS, MODES
+from fastsag.nn.transformer import Transformer
+
+KEYS = 12 * len(MODES)
+METRES = (3, 4)  # beats a bar that the planner knows
+
+
+class PlanFrames(NamedTuple):
+    """Planner output at token rate, L tokens.
+
+    beat: (B, L, 2) cosine and sine of the beat phase; the length of the vector is the confidence.
+    bars: (B, L, metres, 2) the same for the bar phase under each metre of `METRES`.
+    chords: (B, L, 25) logits over `CHORDS`.
+    keys: (B, L, 24) logits over keys.
+    """
+
+    beat: Tensor
+    bars: Tensor
+    chords: Tensor
+    keys: Tensor
+
+
+class Planner(nn.Module):
+    """Semantics (B, S, D) -> `PlanFrames` at S // patch tokens."""
+
+    def __init__(self, *, dim: int, width: int, depth: int, heads: int, patch: int) -> None:
+        super().__init__()
+        self.patch = patch
+        self.sizes = (2, 2 * len(METRES), len(CHORDS), KEYS)
+        self.embed = nn.Sequential(
+            nn.Conv1d(dim, width, 5, padding=2),
+            nn.GELU(),
+            nn.Conv1d(width, width, patch, stride=patch),
+        )
+        self.body = Transformer(width=width, depth=depth, heads=heads)
+        self.head = nn.Linear(width, sum(self.sizes))
+
+    def forward(self, semantics: Tensor) -> PlanFrames:
+        tokens = self.embed(semantics.transpose(1, 2)).transpose(1, 2)
+        beat, bars, chords, keys = self.head(self.body(tokens)).split(self.sizes, dim=-1)
+        return PlanFrames(beat, bars.unflatten(-1, (len(METRES), 2)), chords, keys)
+
+    @torch.no_grad()
+    def plan_frames(self, semantics: Tensor, window: int) -> PlanFrames:
+        """`forward` for a recording (S, D) of any length: half-overlapped windows, blended.
+
+        `window` is in tokens. Returns tensors without the batch axis.
+        """
+        length = semantics.shape[0] // self.patch
+        if length <= window:
+            return PlanFrames(*(part.squeeze(0) for part in self(semantics.unsqueeze(0))))
+        starts = list(range(0, length - window, window // 2)) + [length - window]
+        weight = torch.bartlett_window(window + 2)[1:-1].to(semantics)
+        sums: list[Tensor] | None = None
+        total = torch.zeros(length).to(semantics)
+        for start in starts:
+            crop = semantics[start * self.patch : (start + window) * self.patch]
+            parts = [part.squeeze(0) for part in self(crop.unsqueeze(0))]
+            if sums is None:
+                sums = [part.new_zeros(length, *part.shape[1:]) for part in parts]
+            for full, part in zip(sums, parts, strict=True):
+                full[start : start + window] += part * _expand(weight, part)
+            total[start : start + window] += weight
+        assert sums is not None
+        return PlanFrames(*(full / _expand(total, full) for full in sums))
+
+
+def planner_losses(
+    frames: PlanFrames, beat: Tensor, bar: Tensor, metre: Tensor, chord: Tensor, key: Tensor
+) -> dict[str, Tensor]:
+    """Named training losses.
+
+    Args:
+        frames: planner output, L tokens.
+        beat: true beat phase (B, L) in turns.
+        bar: true bar phase (B, L) in turns.
+        metre: index in `METRES` (B,).
+        chord: index in `CHORDS` (B, L), -1 where nothing is to be learned.
+        key: key index (B,).
+    """
+    true_bars = torch.zeros_like(frames.bars)
+    rows = torch.arange(len(metre), device=metre.device)
+    true_bars[rows, :, metre] = phasor(bar)
+    keys = frames.keys.mean(1)
+    return {
+        "beat": F.mse_loss(frames.beat, phasor(beat)) * 2,
+        "bar": F.mse_loss(frames.bars, true_bars) * 2 * len(METRES),
+        "chord": F.cross_entropy(frames.chords.flatten(0, 1), chord.flatten(), ignore_index=-1),
+        "key": 0.3 * F.cross_entropy(keys, key),
+    }
+
+
+def phasor(turns: Tensor) -> Tensor:
+    """Turns (...) -> (cosine, sine) (..., 2)."""
+    angle = 2 * torch.pi * turns
+    return torch.stack([angle.cos(), angle.sin()], dim=-1)
+
+
+def _expand(weight: Tensor, like: Tensor) -> Tensor:
+    return weight.reshape(-1, *[1] * (like.dim() - 1))

@@ -1,0 +1,1 @@
+"""Songs -> shards -> features -> crops."""

@@ -1,0 +1,157 @@
+"""Shards -> features for training: mel, semantics and the true plan, cached beside each shard.
+
+A cache file is named by a hash of everything its content depends on, so that another spectrogram
+or encoder never meets stale features.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from fastsag.conditioning.encoders.melodic import MelodicEncoder, level_gain
+from fastsag.config import MelConfig, MelodicConfig, dump
+from fastsag.data.shards import read_shard, shard_paths
+from fastsag.lead_sheet import CHORDS, chord_index, from_record, key_index
+from fastsag.mel import LogMel, normalize
+
+ACCOMPANIMENT_DBFS = -18.0  # level of the accompaniments that a model learns to play at
+_VERSION = 1  # raise when the content of a cache file changes
+
+
+@dataclass(frozen=True)
+class Song:
+    """Features of one record, time last or first as the model takes them, float16.
+
+    voice: S_v (S, D). accompaniment: S_nv (S, D). mel: (M, T), normalised. plan: (P, T).
+    beat, bar: phases in turns at semantic frames (S,). chord: index in `CHORDS` (S,), -1 outside
+    the song. metre: beats a bar. key: key index. song: id shared by versions of one voice.
+    """
+
+    voice: np.ndarray
+    accompaniment: np.ndarray
+    mel: np.ndarray
+    plan: np.ndarray
+    beat: np.ndarray
+    bar: np.ndarray
+    chord: np.ndarray
+    metre: int
+    key: int
+    song: str
+    split: str
+
+
+class FeatureExtractor:
+    """Computes a `Song` from a record of a shard."""
+
+    def __init__(self, mel: MelConfig, encoder: MelodicConfig) -> None:
+        self.mel_config, self.encoder_config = mel, encoder
+        self.mel = LogMel(mel)
+        self.encoder = MelodicEncoder(encoder.sample_rate, encoder.hop_length)
+        text = dump(mel) + dump(encoder) + f"{_VERSION} {ACCOMPANIMENT_DBFS}"
+        self.digest = hashlib.sha256(text.encode()).hexdigest()[:10]
+
+    @torch.no_grad()
+    def __call__(self, vocals: np.ndarray, accompaniment: np.ndarray, meta: dict[str, Any]) -> Song:
+        """`vocals` and `accompaniment` (N,) float32 at the mel's sample rate."""
+        rate = self.mel_config.sample_rate
+        vocals = vocals * level_gain(vocals, rate)
+        gain = 10 ** ((ACCOMPANIMENT_DBFS + 20) / 20) * level_gain(accompaniment, rate)
+        accompaniment = accompaniment * np.float32(gain)
+        voice = self._semantics(vocals)
+        log_mel = self.mel(torch.from_numpy(accompaniment).float().unsqueeze(0))[0]
+        sheet = from_record(meta)
+        mel_times = (np.arange(log_mel.shape[-1]) + 0.5) / self.mel_config.frame_rate
+        times = (np.arange(len(voice)) + 0.5) / self.encoder.rate_hz
+        position = sheet.beat_position(times)
+        return Song(
+            voice=voice,
+            accompaniment=self._semantics(accompaniment),
+            mel=normalize(log_mel, self.mel_config).half().numpy(),
+            plan=sheet.features(mel_times).astype(np.float16),
+            beat=(position % 1).astype(np.float16),
+            bar=((position - sheet.first_downbeat) / sheet.beats_per_bar % 1).astype(np.float16),
+            chord=chord_track(meta, times),
+            metre=int(meta["beats_per_bar"]),
+            key=key_index(meta["key"]),
+            song=str(meta["song"]),
+            split=str(meta["split"]),
+        )
+
+    def _semantics(self, samples: np.ndarray) -> np.ndarray:
+        wave = torch.from_numpy(np.ascontiguousarray(samples)).float().unsqueeze(0)
+        return self.encoder(wave)[0].half().numpy()
+
+
+def load_songs(
+    folder: Path, extractor: FeatureExtractor, splits: tuple[str, ...], progress: Any = None
+) -> list[Song]:
+    """All songs of the shards in `folder` that belong to `splits`; caches what it computes.
+
+    Raises:
+        UserError: no shards in the folder.
+    """
+    songs: list[Song] = []
+    for path in shard_paths(folder):
+        songs.extend(song for song in _shard_songs(path, extractor) if song.split in splits)
+        if progress:
+            progress(path, len(songs))
+    return songs
+
+
+def _shard_songs(path: Path, extractor: FeatureExtractor) -> list[Song]:
+    cache = path.with_name(f"{path.stem}.features-{extractor.digest}.npz")
+    if not cache.exists():
+        songs = list(_extract(path, extractor))
+        temporary = cache.with_suffix(".tmp")
+        with temporary.open("wb") as handle:
+            np.savez(handle, **_flatten(songs))  # type: ignore[arg-type]
+        os.replace(temporary, cache)
+        return songs
+    with np.load(cache, allow_pickle=False) as arrays:
+        return _unflatten(arrays)
+
+
+def _extract(path: Path, extractor: FeatureExtractor) -> Iterator[Song]:
+    for record in read_shard(path):
+        yield extractor(record.vocals, record.accompaniment, record.meta)
+
+
+_ARRAYS = ("voice", "accompaniment", "mel", "plan", "beat", "bar", "chord")
+_SCALARS = ("metre", "key", "song", "split")
+
+
+def _flatten(songs: list[Song]) -> dict[str, np.ndarray]:
+    flat = {f"{i}.{name}": getattr(song, name) for i, song in enumerate(songs) for name in _ARRAYS}
+    for name in _SCALARS:
+        flat[name] = np.array([getattr(song, name) for song in songs])
+    return flat
+
+
+def _unflatten(arrays: Any) -> list[Song]:
+    columns = {name: arrays[name].tolist() for name in _SCALARS}
+    count = len(columns["song"])
+    return [
+        Song(
+            **{name: arrays[f"{i}.{name}"] for name in _ARRAYS},
+            **{name: columns[name][i] for name in _SCALARS},
+        )
+        for i in range(count)
+    ]
+
+
+def chord_track(meta: dict[str, Any], times: np.ndarray) -> np.ndarray:
+    """Index in `CHORDS` at `times`, -1 where the record names no chord."""
+    track = np.full(len(times), -1, dtype=np.int8)
+    for chord in meta["chords"]:
+        index = chord_index(chord["label"])
+        assert index < len(CHORDS)
+        track[(times >= chord["start"]) & (times < chord["end"])] = index
+    return track

@@ -1,0 +1,97 @@
+"""EDM preconditioning: a network F -> the denoiser D (paper Eq. 7-8), and its guidance."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from fastsag.diffusion.samplers import Denoise
+
+Boundary = Literal["consistency", "edm"]
+
+
+def c_skip(sigma: Tensor, sigma_data: float, epsilon: float) -> Tensor:
+    """Share of the noisy input that passes unchanged (paper Eq. 8; EDM Table 1 for epsilon = 0)."""
+    return sigma_data**2 / ((sigma - epsilon) ** 2 + sigma_data**2)
+
+
+def c_out(sigma: Tensor, sigma_data: float, epsilon: float) -> Tensor:
+    """Size of the network's contribution (paper Eq. 8; EDM Table 1 for epsilon = 0)."""
+    return sigma_data * (sigma - epsilon) / (sigma**2 + sigma_data**2).sqrt()
+
+
+def c_in(sigma: Tensor, sigma_data: float) -> Tensor:
+    """Scale that gives the network's input unit variance (EDM Table 1; not in the paper)."""
+    return (sigma**2 + sigma_data**2).rsqrt()
+
+
+def c_noise(sigma: Tensor) -> Tensor:
+    """The noise level as the network sees it (EDM Table 1; the paper's ln(delta) over four)."""
+    return sigma.log() / 4
+
+
+class EDMDenoiser(nn.Module):
+    """D(x; sigma) = c_skip x + c_out F(c_in x, mask, condition, c_noise) (paper Eq. 7).
+
+    Args:
+        network: F, called as `network(x (B, M, T), mask (B, 1, T) or None, condition (B, C, T),
+            c_noise (B,)) -> (B, M, T)`.
+        boundary: "consistency" subtracts epsilon = sigma_min as in Eq. 8, so that
+            D(x; sigma_min) = x; "edm" is Karras et al.'s, where that holds at sigma = 0.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        sigma_data: float = 0.5,
+        sigma_min: float = 0.002,
+        boundary: Boundary = "consistency",
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.sigma_data = sigma_data
+        self.epsilon = sigma_min if boundary == "consistency" else 0.0
+
+    def forward(
+        self, x: Tensor, sigma: Tensor, condition: Tensor, mask: Tensor | None = None
+    ) -> Tensor:
+        """Noisy x (B, M, T) at levels sigma (B,) -> estimate of the clean mel (B, M, T).
+
+        Frames where `mask` (B, 1, T) is zero are padding: there the estimate is c_skip x.
+        """
+        level = sigma[:, None, None]
+        scaled = c_in(level, self.sigma_data) * x
+        predicted = self.network(scaled, mask, condition, c_noise(sigma))
+        skip = c_skip(level, self.sigma_data, self.epsilon)
+        return skip * x + c_out(level, self.sigma_data, self.epsilon) * predicted
+
+
+def guided(
+    denoiser: Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor],
+    scale: float,
+    *,
+    condition: Tensor,
+    null: Tensor | None = None,
+    mask: Tensor | None = None,
+) -> Denoise:
+    """Bind a condition: the function of (x, sigma) that a sampler takes.
+
+    Classifier-free guidance (Ho and Salimans 2022): D_uncond + scale (D_cond - D_uncond), where
+    D_uncond sees the `null` condition. At scale 1 that is D_cond, in one call instead of two.
+
+    Raises:
+        ValueError: a scale other than 1 without a null condition.
+    """
+    if scale != 1.0 and null is None:
+        raise ValueError(f"guidance at scale {scale} needs a null condition")
+
+    def denoise(x: Tensor, sigma: Tensor) -> Tensor:
+        conditional = denoiser(x, sigma, condition, mask)
+        if scale == 1.0 or null is None:
+            return conditional
+        return torch.lerp(denoiser(x, sigma, null, mask), conditional, scale)
+
+    return denoise

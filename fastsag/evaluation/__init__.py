@@ -1,0 +1,1 @@
+"""Judging audio, blind to who made it."""

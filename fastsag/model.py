@@ -1,0 +1,187 @@
+"""FastSAG = conditioning + denoiser: the paper's Figure 1 on one page.
+
+    S_v  voice semantics (B, S, D)
+     |   semantic projection (WaveNet)
+    S'_nv + S_v
+     |   resampler: Perceiver-IO or bilinear interpolation
+    R'_nv (B, M, T)
+     |   prior (WaveNet); with a plan, its features join here and below
+    prior (B, M, T)
+     |   EDM denoiser, sampled
+    mel (B, M, T), normalised units
+
+The semantic encoder and the vocoder are not part of it: a checkpoint holds trained weights only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fastsag.conditioning.planner import Planner
+from fastsag.conditioning.prior import Prior
+from fastsag.conditioning.projection import SemanticProjection
+from fastsag.conditioning.resampler import InterpolationResampler, PerceiverResampler
+from fastsag.config import Config, PerceiverConfig
+from fastsag.diffusion.dit import DiT
+from fastsag.diffusion.precond import EDMDenoiser, guided
+from fastsag.diffusion.samplers import Callback, Sampler
+from fastsag.diffusion.unet import UNet2d
+from fastsag.lead_sheet import PLAN_FEATURES
+
+_FRAME_MULTIPLE = 4  # the U-Net halves time twice
+_NETWORKS: dict[str, Callable[..., nn.Module]] = {"unet": UNet2d, "dit": DiT}
+
+
+class Conditions(NamedTuple):
+    """What the denoiser is told.
+
+    semantics: predicted accompaniment semantics S'_nv (B, S, D).
+    prior: rough mel (B, M, T'), normalised units; T' is T padded as the network needs.
+    channels: (B, C, T') prior, then plan features and context where the model has them.
+    null: (B, C, T') the same without prior and plan, for guidance.
+    mask: (B, 1, T') 1 at real frames, or None where nothing was padded.
+    """
+
+    semantics: Tensor
+    prior: Tensor
+    channels: Tensor
+    null: Tensor
+    mask: Tensor | None
+
+
+class FastSAG(nn.Module):
+    """The trainable system.
+
+    Args:
+        projection, resampler, prior, denoiser: the parts, in the order of the data.
+        planner: predicts the plan from the voice's semantics; None as in the paper.
+        context: the denoiser is shown the end of the previous window (M + 1 extra channels).
+    """
+
+    def __init__(
+        self,
+        *,
+        projection: SemanticProjection,
+        resampler: InterpolationResampler | PerceiverResampler,
+        prior: Prior,
+        denoiser: EDMDenoiser,
+        planner: Planner | None = None,
+        context: bool = False,
+    ) -> None:
+        super().__init__()
+        self.projection = projection
+        self.resampler = resampler
+        self.prior = prior
+        self.denoiser = denoiser
+        self.planner = planner
+        self.context = context
+
+    def condition(
+        self,
+        semantics: Tensor,
+        frames: int,
+        plan: Tensor | None = None,
+        context: Tensor | None = None,
+    ) -> Conditions:
+        """The condition block (paper section 4.2).
+
+        Args:
+            semantics: S_v (B, S, D).
+            frames: T, mel frames wanted.
+            plan: (B, P, T), for models with a planner.
+            context: (B, M + 1, T): mel frames already known and, last, 1 where they are; None is
+                "nothing known". For models with context.
+
+        Raises:
+            ValueError: a plan or context for a model without, or a plan missing.
+        """
+        if (plan is None) != (self.planner is None):
+            raise ValueError("a plan belongs to exactly those models that have a planner")
+        if context is not None and not self.context:
+            raise ValueError("this model was built without context")
+        projected = self.projection(semantics)
+        resampled = self.resampler(projected + semantics, frames)
+        pad = -frames % _FRAME_MULTIPLE
+        resampled = F.pad(resampled, (0, pad))
+        plan = None if plan is None else F.pad(plan, (0, pad))
+        prior = self.prior(resampled, plan)
+        parts = [prior] if plan is None else [prior, plan]
+        nulls = [torch.zeros_like(part) for part in parts]
+        if self.context:
+            if context is None:
+                shape = (prior.shape[0], prior.shape[1] + 1, prior.shape[2])
+                known = prior.new_zeros(shape)
+            else:
+                known = F.pad(context, (0, pad))
+            parts.append(known)
+            nulls.append(known)
+        mask = None
+        if pad:
+            mask = F.pad(prior.new_ones(prior.shape[0], 1, frames), (0, pad))
+        return Conditions(projected, prior, torch.cat(parts, 1), torch.cat(nulls, 1), mask)
+
+    def generate(
+        self,
+        conditions: Conditions,
+        noise: Tensor,
+        sigmas: Tensor,
+        sampler: Sampler,
+        guidance: float = 1.0,
+        callback: Callback | None = None,
+    ) -> Tensor:
+        """Sample a mel (B, M, T) in normalised units.
+
+        Args:
+            conditions: from `condition`.
+            noise: standard normal (B, M, T).
+            sigmas: noise levels, descending to 0.
+            sampler: one of `fastsag.diffusion.samplers`.
+            guidance: 1 is the conditional model, more follows the condition harder.
+        """
+        frames = noise.shape[-1]
+        noise = F.pad(noise, (0, conditions.channels.shape[-1] - frames))
+        denoise = guided(
+            self.denoiser,
+            guidance,
+            condition=conditions.channels,
+            null=conditions.null,
+            mask=conditions.mask,
+        )
+        return sampler(denoise, noise * sigmas[0], sigmas, callback)[..., :frames]
+
+
+def build(config: Config) -> FastSAG:
+    """The model that a configuration describes, with fresh weights."""
+    n_mels, dim = config.mel.n_mels, config.encoder.size
+    plan = PLAN_FEATURES if config.planner else 0
+    context = n_mels + 1 if config.window.context else 0
+    if isinstance(config.resampler, PerceiverConfig):
+        sizes = config.resampler.model_dump(exclude={"kind"})
+        resampler: InterpolationResampler | PerceiverResampler
+        resampler = PerceiverResampler(dim=dim, n_mels=n_mels, **sizes)
+    else:
+        resampler = InterpolationResampler(n_mels)
+    sizes = config.denoiser.model_dump(exclude={"kind"})
+    channels = n_mels + plan + context
+    network = _NETWORKS[config.denoiser.kind](
+        n_mels=n_mels, condition_channels=channels, **sizes
+    )
+    edm = config.edm
+    planner = None
+    if config.planner:
+        planner = Planner(dim=dim, **config.planner.model_dump(exclude={"window"}))
+    return FastSAG(
+        projection=SemanticProjection(dim=dim, **config.projection.model_dump()),
+        resampler=resampler,
+        prior=Prior(n_mels=n_mels, plan_features=plan, **config.prior.model_dump()),
+        denoiser=EDMDenoiser(
+            network, sigma_data=edm.sigma_data, sigma_min=edm.sigma_min, boundary=edm.boundary
+        ),
+        planner=planner,
+        context=bool(context),
+    )

@@ -1,0 +1,1 @@
+"""Blocks without opinions: WaveNet, Perceiver-IO, attention and embeddings, free of audio terms."""

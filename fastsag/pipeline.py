@@ -1,0 +1,396 @@
+"""The ladder from a voice to a band; every rung can be used alone.
+
+    voice file -> semantics -> lead sheet -> mel -> waveform -> accompaniment and mix
+
+`Accompanist` owns the frozen encoder, the trained model and the vocoder. Long recordings pass in
+windows: each sees the end of the one before as context, so that the band stays the same band.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import platform
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fastsag import audio, checkpoint
+from fastsag.audio import Recording
+from fastsag.conditioning.decoding import decode
+from fastsag.conditioning.encoders.melodic import MelodicEncoder, level_gain
+from fastsag.config import Config, PerceiverConfig
+from fastsag.diffusion.samplers import SAMPLERS
+from fastsag.diffusion.schedule import karras_sigmas
+from fastsag.errors import UserError
+from fastsag.lead_sheet import STYLES, LeadSheet
+from fastsag.mel import LogMel, denormalize
+from fastsag.model import FastSAG
+from fastsag.version import __version__
+from fastsag.windows import join, spans
+
+Progress = Callable[[str, int, int], None]  # stage, steps done, steps in all
+
+DEFAULT_LEVEL_DB = -3.0  # the band against the voice, in LU
+_FADE_FRAMES = 32
+_CHUNK_SECONDS = 40  # encoder and vocoder work through long audio in pieces of this length
+_PICTURE_SECONDS = 120
+_MARGIN_FRAMES = 48  # vocoder context on both sides of a piece
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to generate. None takes the checkpoint's default.
+
+    sampler: name in `SAMPLERS`. steps: sampler steps. guidance: 1 is none. seed: of noise and
+    style. style: one of `STYLES`; None lets the seed choose.
+    """
+
+    sampler: str | None = None
+    steps: int | None = None
+    guidance: float | None = None
+    seed: int = 0
+    style: str | None = None
+
+
+@dataclass(frozen=True)
+class Accompaniment:
+    """What `Accompanist.accompany` returns.
+
+    accompaniment: (1, N) as it sounds in the mix. mix: (C, N), the original voice and the band.
+    sample_rate: the input's, as is N. record: what was done, ready for JSON. voice_mel, prior,
+    mel: (M, T) log units, for pictures.
+    """
+
+    accompaniment: np.ndarray
+    mix: np.ndarray
+    sample_rate: int
+    record: dict[str, Any]
+    voice_mel: np.ndarray
+    prior: np.ndarray
+    mel: np.ndarray
+    lead_sheet: LeadSheet | None
+
+
+class Accompanist:
+    """A checkpoint, ready to accompany.
+
+    Example:
+        >>> from fastsag import Accompanist
+        >>> result = Accompanist.from_pretrained("compact").accompany("vocals.wav")
+        >>> result.mix.shape, result.record["lead_sheet"]["key"]
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        model: FastSAG,
+        vocoder: nn.Module,
+        *,
+        name: str = "unnamed",
+        device: torch.device | str = "cpu",
+        precision: str = "fp32",
+    ) -> None:
+        self.config, self.name = config, name
+        self.device, self.precision = torch.device(device), precision
+        self.encoder = MelodicEncoder(config.encoder.sample_rate, config.encoder.hop_length)
+        self.spectrogram = LogMel(config.mel).to(self.device)
+        self.encoder.to(self.device)
+        self.model = model.to(self.device).eval()
+        self.vocoder = vocoder.to(self.device).eval()
+
+    @classmethod
+    def from_pretrained(
+        cls, name_or_path: str | Path = "compact", device: str = "auto", precision: str = "auto"
+    ) -> Accompanist:
+        """Load a checkpoint by name or folder.
+
+        Raises:
+            UserError: unknown checkpoint, absent device, unknown precision.
+        """
+        where = checkpoint.device_of(device)
+        if precision not in ("auto", "fp32", "bf16"):
+            raise UserError(f"--precision {precision}: unknown; choose auto, fp32 or bf16")
+        if precision == "auto":
+            precision = "bf16" if where.type == "cuda" else "fp32"
+        config, model, vocoder = checkpoint.load(name_or_path)
+        return cls(
+            config, model, vocoder, name=str(name_or_path), device=where, precision=precision
+        )
+
+    def prepare(self, recording: Recording) -> np.ndarray:
+        """A recording -> mono samples (N,) at the model's rate and level."""
+        rate = self.config.mel.sample_rate
+        mono = audio.to_mono(recording.samples)
+        voice = audio.resample(mono, recording.sample_rate, rate)[0]
+        return voice * np.float32(level_gain(voice, rate))
+
+    @torch.inference_mode()
+    def semantics(self, voice: np.ndarray) -> Tensor:
+        """Prepared samples (N,) -> semantics (S, D), piece by piece."""
+        hop = self.encoder.hop_length
+        frames = -(-len(voice) // hop)
+        piece = int(_CHUNK_SECONDS * self.encoder.rate_hz)
+        margin = 8  # semantic frames: more than the longest analysis window
+        parts = []
+        for first in range(0, frames, piece):
+            last = min(first + piece, frames)
+            start, stop = max(0, first - margin), last + margin
+            samples = voice[start * hop : stop * hop]
+            samples = np.pad(samples, (0, max(0, (last - start) * hop - len(samples))))
+            part = self.encoder(torch.from_numpy(samples).unsqueeze(0).to(self.device))[0]
+            parts.append(part[first - start : last - start])
+        return torch.cat(parts)
+
+    @torch.inference_mode()
+    def plan(self, semantics: Tensor, style: str | None = None) -> LeadSheet | None:
+        """Semantics (S, D) -> the lead sheet that the band will play; None without a planner.
+
+        Raises:
+            UserError: unknown style.
+        """
+        if style is not None and style not in STYLES:
+            raise UserError(f"--style {style}: unknown; choose one of {', '.join(STYLES)}")
+        planner = self.model.planner
+        if planner is None or self.config.planner is None:
+            return None
+        short = planner.patch * 16 - len(semantics)
+        padded = torch.nn.functional.pad(semantics, (0, 0, 0, max(0, short)))
+        frames = planner.plan_frames(padded, self.config.planner.window)
+        duration = len(semantics) / self.encoder.rate_hz
+        sheet = decode(frames, self.encoder.rate_hz / planner.patch, duration)
+        return dataclasses.replace(sheet, style=style)
+
+    @torch.inference_mode()
+    def mel(
+        self,
+        semantics: Tensor,
+        lead_sheet: LeadSheet | None,
+        settings: Settings,
+        progress: Progress | None = None,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Semantics (S, D) and plan -> prior and mel, both (M, T) in log units."""
+        config = self.config
+        ratio = config.encoder.hop_length / config.encoder.sample_rate * config.mel.frame_rate
+        total = round(len(semantics) * ratio)
+        windows = spans(total, config.window.frames, config.window.context)
+        mel = np.zeros((config.mel.n_mels, total), dtype=np.float32)
+        prior = np.zeros_like(mel)
+        rng = torch.Generator().manual_seed(settings.seed)
+        for index, window in enumerate(windows):
+            first, last = round(window.start / ratio), round(window.stop / ratio)
+            known = mel[:, window.start : window.start + window.known]
+            rough, fine = self._window(
+                semantics[first:last],
+                window.stop - window.start,
+                _plan_features(lead_sheet, window.start, window.stop, config.mel.frame_rate),
+                known,
+                settings,
+                rng,
+                lambda step, steps, i=index: (
+                    progress("playing", i * steps + step, len(windows) * steps)
+                    if progress
+                    else None
+                ),
+            )
+            join(mel, fine, window, _FADE_FRAMES)
+            join(prior, rough, window, _FADE_FRAMES)
+        mel = denormalize(torch.from_numpy(mel), config.mel).numpy()
+        return denormalize(torch.from_numpy(prior), config.mel).numpy(), mel
+
+    def _window(
+        self,
+        semantics: Tensor,
+        frames: int,
+        plan: np.ndarray | None,
+        known: np.ndarray,
+        settings: Settings,
+        rng: torch.Generator,
+        tick: Callable[[int, int], None],
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Prior and mel (M, frames) of one window, normalised units."""
+        config = self.config
+        size = config.window.frames if isinstance(config.resampler, PerceiverConfig) else frames
+        semantics = _pad_last(semantics.T, round(size / frames * len(semantics))).T
+        features = None if plan is None else self._batch(_pad_last(torch.from_numpy(plan), size))
+        context = None
+        if self.model.context and known.shape[1]:
+            context = torch.zeros(1, len(known) + 1, size, device=self.device)
+            context[0, :-1, : known.shape[1]] = torch.from_numpy(known).to(self.device)
+            context[0, -1, : known.shape[1]] = 1
+        sampler = settings.sampler or config.sampler.name
+        steps = settings.steps or config.sampler.steps
+        guidance = config.sampler.guidance if settings.guidance is None else settings.guidance
+        edm = config.edm
+        sigmas = karras_sigmas(steps, edm.sigma_min, edm.sigma_max, edm.rho, edm.levels)
+        noise = torch.randn(1, config.mel.n_mels, size, generator=rng).to(self.device)
+        bf16 = torch.autocast(self.device.type, torch.bfloat16)
+        with bf16 if self.precision == "bf16" else nullcontext():
+            conditions = self.model.condition(self._batch(semantics), size, features, context)
+            mel = self.model.generate(
+                conditions,
+                noise,
+                sigmas.to(self.device),
+                SAMPLERS[sampler],
+                guidance,
+                lambda step, *_: tick(step + 1, steps),
+            )
+        rough = conditions.prior[0, :, :frames].float().cpu().numpy()
+        return rough, mel[0, :, :frames].float().cpu().numpy()
+
+    def _batch(self, values: Tensor) -> Tensor:
+        return values.unsqueeze(0).float().to(self.device)
+
+    @torch.inference_mode()
+    def waveform(self, mel: np.ndarray, progress: Progress | None = None) -> np.ndarray:
+        """Log-unit mel (M, T) -> samples (T * hop,) at the model's rate, piece by piece."""
+        hop, total = self.config.mel.hop_length, mel.shape[1]
+        out = np.zeros(total * hop, dtype=np.float32)
+        piece = int(_CHUNK_SECONDS * self.config.mel.frame_rate)
+        windows = spans(total, piece, 2 * _MARGIN_FRAMES)
+        for index, window in enumerate(windows):
+            part = torch.from_numpy(mel[:, window.start : window.stop]).unsqueeze(0)
+            samples = self.vocoder(part.to(self.device))[0].float().cpu().numpy()
+            half = _MARGIN_FRAMES if window.known else 0
+            trimmed = window._replace(start=window.start + half, known=window.known - half)
+            in_samples = type(window)(*(edge * hop for edge in trimmed))
+            join(out, samples[half * hop :], in_samples, 8 * hop)
+            if progress:
+                progress("sounding", index + 1, len(windows))
+        return out
+
+    def accompany(
+        self,
+        source: str | Path | Recording,
+        *,
+        lead_sheet: LeadSheet | None = None,
+        settings: Settings | None = None,
+        level_db: float = DEFAULT_LEVEL_DB,
+        progress: Progress | None = None,
+    ) -> Accompaniment:
+        """Accompany a voice of any sample rate, channel count and length (0.5 s to an hour).
+
+        Args:
+            source: a file, or samples already read.
+            lead_sheet: what to play; estimated from the voice if None.
+            settings: sampler, steps, guidance, seed, style.
+            level_db: loudness of the band against the voice (LU, BS.1770).
+            progress: told of (stage, done, total).
+
+        Raises:
+            UserError: the input cannot be used, or a setting is unknown.
+        """
+        settings = settings or Settings()
+        if settings.sampler is not None and settings.sampler not in SAMPLERS:
+            raise UserError(
+                f"--sampler {settings.sampler}: unknown; choose one of {', '.join(SAMPLERS)}"
+            )
+        watch = _Stopwatch()
+        recording = source if isinstance(source, Recording) else audio.read(source)
+        voice = self.prepare(recording)
+        watch.lap("read")
+        semantics = self.semantics(voice)
+        sheet = lead_sheet or self.plan(semantics, settings.style or self._style(settings.seed))
+        watch.lap("plan")
+        prior, mel = self.mel(semantics, sheet, settings, progress)
+        watch.lap("denoise")
+        band = self.waveform(mel, progress)[: len(voice)]
+        watch.lap("vocode")
+        count = recording.samples.shape[1]
+        band = audio.resample(
+            band[None], self.config.mel.sample_rate, recording.sample_rate, count
+        )
+        mixed = audio.mix(recording.samples, band, recording.sample_rate, level_db)
+        watch.lap("mix")
+        record = self._record(recording, sheet, settings, watch.seconds, mixed, mel.shape[1])
+        return Accompaniment(
+            accompaniment=mixed.accompaniment,
+            mix=mixed.samples,
+            sample_rate=recording.sample_rate,
+            record=record,
+            voice_mel=self.log_mel(voice),
+            prior=prior,
+            mel=mel,
+            lead_sheet=sheet,
+        )
+
+    def _style(self, seed: int) -> str:
+        return STYLES[int(np.random.default_rng(seed).integers(len(STYLES)))]
+
+    @torch.inference_mode()
+    def log_mel(self, voice: np.ndarray) -> np.ndarray:
+        """Log mel (M, T) of prepared samples (N,), for pictures; at most two minutes."""
+        voice = voice[: _PICTURE_SECONDS * self.config.mel.sample_rate]
+        wave = torch.from_numpy(voice).unsqueeze(0).to(self.device)
+        return self.spectrogram(wave)[0].cpu().numpy()
+
+    def _record(
+        self,
+        recording: Recording,
+        sheet: LeadSheet | None,
+        settings: Settings,
+        seconds: dict[str, float],
+        mixed: audio.Mix,
+        frames: int,
+    ) -> dict[str, Any]:
+        """What was done, for the JSON beside the audio."""
+        config = self.config
+        duration = recording.samples.shape[1] / recording.sample_rate
+        windows = spans(frames, config.window.frames, config.window.context)
+        total = sum(seconds.values())
+        return {
+            "fastsag": __version__,
+            "checkpoint": self.name,
+            "device": str(self.device),
+            "precision": self.precision,
+            "seed": settings.seed,
+            "sampler": settings.sampler or config.sampler.name,
+            "steps": settings.steps or config.sampler.steps,
+            "guidance": (
+                config.sampler.guidance if settings.guidance is None else settings.guidance
+            ),
+            "windows": len(windows),
+            "duration_seconds": round(duration, 3),
+            "sample_rate": recording.sample_rate,
+            "channels": len(recording.samples),
+            "seconds": {stage: round(value, 3) for stage, value in seconds.items()},
+            "real_time_factor": round(total / duration, 4),
+            "loudness": mixed.figures(),
+            "lead_sheet": sheet.to_dict() if sheet else None,
+            "versions": {
+                "python": platform.python_version(),
+                "torch": torch.__version__,
+                "numpy": np.__version__,
+            },
+        }
+
+
+class _Stopwatch:
+    """Seconds by stage."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, stage: str) -> None:
+        now = time.perf_counter()
+        self.seconds[stage], self._last = now - self._last, now
+
+
+def _plan_features(
+    sheet: LeadSheet | None, start: int, stop: int, frame_rate: float
+) -> np.ndarray | None:
+    """Plan (P, stop - start) at mel frames start..stop."""
+    if sheet is None:
+        return None
+    return sheet.features((np.arange(start, stop) + 0.5) / frame_rate)
+
+
+def _pad_last(values: Tensor, size: int) -> Tensor:
+    return torch.nn.functional.pad(values, (0, size - values.shape[-1]))

@@ -1,0 +1,1 @@
+"""Procedural songs with ground truth: composed, arranged, played and sung by this package."""

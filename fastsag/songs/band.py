@@ -1,0 +1,169 @@
+"""The band: MIDI parts through FluidSynth and free General MIDI soundfonts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.signal import fftconvolve
+
+from fastsag.errors import UserError, require
+from fastsag.songs.syllables import INSTALL
+
+RATE = 24_000  # Hz
+_FONTS = ("FluidR3Mono_GM.sf3", "MuseScore_General_Lite.sf3")
+_FOLDERS = (Path("/usr/share/sounds/sf3"), Path("/usr/share/sounds/sf2"))
+# General MIDI programs that may replace each other without changing the music.
+_FAMILIES = (
+    (0, 1, 2, 4, 5),  # pianos
+    (24, 25, 26, 27),  # guitars
+    (32, 33, 34, 35),  # basses
+    (40, 41, 48, 49, 50),  # strings
+    (16, 17, 18),  # organs
+    (56, 60, 61),  # brass
+    (64, 65, 66, 71),  # reeds
+)
+_LEVEL_DBFS = -18.0
+
+
+@dataclass(frozen=True)
+class Band:
+    """How the parts are played.
+
+    font: soundfont file. swap: chance that a program becomes another of its family. spread_db:
+    spread of the parts' levels. drums_db: level of the drums. room: reverberation in s. seed: of
+    the players' choices.
+    """
+
+    font: str
+    swap: float
+    spread_db: float
+    drums_db: float
+    room: float
+    seed: int
+
+
+def random_band(rng: np.random.Generator) -> Band:
+    """A band with its own sound."""
+    return Band(
+        font=_FONTS[rng.integers(len(_FONTS))],
+        swap=0.4,
+        spread_db=float(rng.uniform(0, 2.5)),
+        drums_db=float(rng.uniform(-5, 2)),
+        room=float(rng.uniform(0.2, 0.8) * (rng.random() < 0.4)),
+        seed=int(rng.integers(2**31)),
+    )
+
+
+def play(midi: Any, band: Band, lead_seconds: float, duration: float) -> np.ndarray:
+    """MIDI parts -> samples (N,) float32 at `RATE`.
+
+    Args:
+        midi: `pretty_midi.PrettyMIDI`; its time 0 sounds at `lead_seconds`.
+        band: the players.
+        duration: length in seconds.
+    """
+    rng = np.random.default_rng(band.seed)
+    synth = _synth(band.font)
+    events = _events(midi, band, synth, rng)
+    pieces, clock = [], 0
+    total = round((duration - lead_seconds) * RATE)
+    for time, action in events:
+        sample = min(round(time * RATE), total)
+        if sample > clock:
+            pieces.append(_render(synth, sample - clock))
+            clock = sample
+        action()
+    pieces.append(_render(synth, total - clock))
+    synth.delete()
+    sound = np.concatenate([np.zeros(round(duration * RATE) - total), *pieces])
+    return _mixdown(sound, band, rng)
+
+
+def _events(midi: Any, band: Band, synth: Any, rng: np.random.Generator) -> list[Any]:
+    """(seconds, action) in time order; releases before attacks at the same time."""
+    events = []
+    channels = [channel for channel in range(16) if channel != 9]
+    for number, part in enumerate(midi.instruments):
+        channel = 9 if part.is_drum else channels[number % len(channels)]
+        gain = band.drums_db if part.is_drum else band.spread_db * rng.standard_normal()
+        program = part.program if part.is_drum else _swapped(part.program, band.swap, rng)
+        synth.program_select(channel, _font_id(synth), 128 if part.is_drum else 0, program)
+        for note in part.notes:
+            velocity = int(np.clip(note.velocity * 10 ** (gain / 40), 1, 127))
+            events.append((note.start, 1, _strike(synth, channel, note.pitch, velocity)))
+            events.append((note.end, 0, _release(synth, channel, note.pitch)))
+    events.sort(key=lambda event: event[:2])
+    return [(time, action) for time, _, action in events]
+
+
+def _strike(synth: Any, channel: int, pitch: int, velocity: int) -> Any:
+    return lambda: synth.noteon(channel, pitch, velocity)
+
+
+def _release(synth: Any, channel: int, pitch: int) -> Any:
+    return lambda: synth.noteoff(channel, pitch)
+
+
+def _swapped(program: int, chance: float, rng: np.random.Generator) -> int:
+    for family in _FAMILIES:
+        if program in family and rng.random() < chance:
+            return int(family[rng.integers(len(family))])
+    return int(program)
+
+
+def _render(synth: Any, count: int) -> np.ndarray:
+    """`count` samples, both channels averaged."""
+    if count <= 0:
+        return np.zeros(0)
+    stereo = synth.get_samples(count).astype(np.float64) / 32768
+    return stereo.reshape(-1, 2).mean(1)
+
+
+def _mixdown(sound: np.ndarray, band: Band, rng: np.random.Generator) -> np.ndarray:
+    """Room and level; the peak stays under 0.95."""
+    if band.room > 0:
+        length = int(band.room * RATE)
+        decay = np.exp(-6.9 * np.arange(length) / length)
+        impulse = 0.02 * rng.standard_normal(length) * decay
+        impulse[0] = 1
+        sound = fftconvolve(sound, impulse)[: len(sound)]
+    level = np.sqrt(np.mean(sound**2)) + 1e-9
+    sound = sound * (10 ** (_LEVEL_DBFS / 20) / level)
+    return (sound * min(1.0, 0.95 / np.abs(sound).max(initial=1e-9))).astype(np.float32)
+
+
+@cache
+def _keeper(path: str) -> Any:
+    """An idle synthesizer that keeps a soundfont in memory, so that new ones start at once."""
+    return _new_synth(path)
+
+
+def _synth(font: str) -> Any:
+    """A fresh synthesizer: one that has played before would not repeat itself exactly."""
+    path = _font_path(font)
+    _keeper(path)
+    return _new_synth(path)
+
+
+def _new_synth(path: str) -> Any:
+    fluidsynth = require("fluidsynth", extra="songs")
+    synth = fluidsynth.Synth(gain=0.4, samplerate=float(RATE))
+    synth.setting("synth.reverb.active", 0)
+    synth.setting("synth.chorus.active", 0)
+    synth.sfload(path)
+    return synth
+
+
+def _font_id(synth: Any) -> int:
+    return 1
+
+
+def _font_path(name: str) -> str:
+    for folder in _FOLDERS:
+        if (folder / name).exists():
+            return str(folder / name)
+    raise UserError(f"{name}: soundfont not installed; run: {INSTALL}")

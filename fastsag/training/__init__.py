@@ -1,0 +1,1 @@
+"""Training: one Lightning loop, one module for each thing that is trained."""

@@ -1,0 +1,44 @@
+"""Phase without weights: fast Griffin-Lim (Perraudin et al. 2013)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from fastsag.config import MelConfig
+from fastsag.vocoder.spectral import Spectral
+
+_MOMENTUM = 0.99
+
+
+class GriffinLim(nn.Module):
+    """Log mel (B, M, T) -> samples (B, T * hop), deterministic; the fallback vocoder."""
+
+    def __init__(self, mel: MelConfig, iterations: int) -> None:
+        super().__init__()
+        self.spectral, self.iterations = Spectral(mel), iterations
+
+    def forward(self, log_mel: Tensor) -> Tensor:
+        magnitude = self.spectral.magnitude(log_mel)
+        generator = torch.Generator().manual_seed(0)
+        angle = 2 * torch.pi * torch.rand(magnitude.shape, generator=generator)
+        phase = torch.polar(torch.ones_like(angle), angle).to(magnitude.device)
+        return griffin_lim(self.spectral, magnitude, phase, self.iterations)
+
+
+def griffin_lim(
+    spectral: Spectral, magnitude: Tensor, phase: Tensor, iterations: int
+) -> Tensor:
+    """Samples (B, T * hop) whose spectrum comes near `magnitude` (B, F, T).
+
+    Args:
+        phase: unit complex numbers (B, F, T) to start from.
+        iterations: how often the spectrum is made consistent; 0 only inverts.
+    """
+    previous = torch.zeros_like(phase)
+    for _ in range(iterations):
+        consistent = spectral(spectral.inverse(magnitude * phase))
+        ahead = consistent + _MOMENTUM * (consistent - previous)
+        phase = ahead / ahead.abs().clamp(min=1e-9)
+        previous = consistent
+    return spectral.inverse(magnitude * phase)

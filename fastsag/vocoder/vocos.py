@@ -1,0 +1,63 @@
+"""A Vocos-style vocoder: ConvNeXt blocks at frame rate and an inverse STFT (Siuzdak 2023).
+
+The network does not invent the magnitude: it corrects the least-squares magnitude that the mel
+already implies, which leaves its training to the phase and to what the bands have blurred.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from fastsag.config import MelConfig
+from fastsag.nn.convnext import ConvNeXtBlock
+from fastsag.vocoder.griffin_lim import griffin_lim
+from fastsag.vocoder.spectral import Spectral
+
+_LARGEST_STEP = 6.0  # log units by which a magnitude may be corrected
+
+
+class Vocos(nn.Module):
+    """Log mel (B, M, T) -> samples (B, T * hop).
+
+    Args:
+        mel: the spectrogram contract.
+        width, hidden, depth: of the ConvNeXt backbone.
+        griffin_lim_iterations: refinements of the predicted phase (0: none).
+    """
+
+    def __init__(
+        self,
+        mel: MelConfig,
+        width: int,
+        hidden: int,
+        depth: int,
+        griffin_lim_iterations: int = 0,
+    ) -> None:
+        super().__init__()
+        self.spectral = Spectral(mel)
+        self.griffin_lim_iterations = griffin_lim_iterations
+        bins = mel.n_fft // 2 + 1
+        self.embed = nn.Conv1d(mel.n_mels, width, 7, padding=3)
+        self.norm = nn.LayerNorm(width)
+        self.blocks = nn.Sequential(*(ConvNeXtBlock(width, hidden) for _ in range(depth)))
+        self.last_norm = nn.LayerNorm(width)
+        self.head = nn.Linear(width, 3 * bins)
+        with torch.no_grad():
+            self.head.weight[:bins].mul_(0.1)
+
+    def forward(self, log_mel: Tensor) -> Tensor:
+        magnitude, phase = self.spectrum(log_mel)
+        return griffin_lim(self.spectral, magnitude, phase, self.griffin_lim_iterations)
+
+    def spectrum(self, log_mel: Tensor) -> tuple[Tensor, Tensor]:
+        """Log mel (B, M, T) -> magnitude (B, F, T) and phase as unit complex numbers (B, F, T)."""
+        x = self.embed((log_mel + 5) / 3).transpose(1, 2)
+        x = self.blocks(self.norm(x).transpose(1, 2)).transpose(1, 2)
+        step, real, imaginary = (
+            part.transpose(1, 2) for part in self.head(self.last_norm(x)).float().chunk(3, dim=-1)
+        )
+        step = _LARGEST_STEP * torch.tanh(step / _LARGEST_STEP)
+        magnitude = self.spectral.magnitude(log_mel) * step.exp()
+        length = torch.sqrt(real.square() + imaginary.square() + 1e-6)
+        return magnitude, torch.complex(real / length, imaginary / length)

@@ -1,0 +1,72 @@
+"""Noisy frame-wise plans decode into the true, steady lead sheet."""
+
+import numpy as np
+import pytest
+import torch
+
+from fastsag.conditioning.decoding import beat_times, decode
+from fastsag.conditioning.planner import METRES, PlanFrames
+from fastsag.lead_sheet import CHORDS, chord_index, key_index
+
+RATE = 23.4375  # tokens a second
+
+
+def frames_of(bpm, metre, first, chords, key, seconds, noise, rng, drift=0.0):
+    """Planner output for a song whose beat 0 is at 0.2 s, with phase noise."""
+    times = (np.arange(int(seconds * RATE)) + 0.5) / RATE
+    position = (times - 0.2) * bpm / 60 + drift * np.sin(2 * np.pi * times / seconds)
+    turns = position + noise * rng.standard_normal(len(times))
+    bar = (position - first) / metre + noise * rng.standard_normal(len(times))
+
+    def phasor(values):
+        return np.stack([np.cos(2 * np.pi * values), np.sin(2 * np.pi * values)], -1)
+
+    bars = 0.05 * rng.standard_normal((len(times), len(METRES), 2))
+    bars[:, METRES.index(metre)] += phasor(bar)
+    index = np.clip(np.floor((position - first) / metre).astype(int), 0, len(chords) - 1)
+    logits = rng.standard_normal((len(times), len(CHORDS)))
+    logits[np.arange(len(times)), [chord_index(chords[i]) for i in index]] += 1.5
+    keys = rng.standard_normal((len(times), 24))
+    keys[:, key_index(key)] += 2
+    parts = (phasor(turns), bars, logits, keys)
+    return PlanFrames(*(torch.from_numpy(part) for part in parts)), times, position
+
+
+@pytest.mark.parametrize(("bpm", "metre"), [(72, 4), (97.3, 3), (128, 4), (150, 3)])
+def test_decodes_the_true_song(bpm, metre):
+    rng = np.random.default_rng(metre)
+    chords = ["A:min", "F:maj", "C:maj", "G:maj"] * 3
+    seconds = 0.2 + (1 + metre * len(chords)) * 60 / bpm
+    frames, *_ = frames_of(bpm, metre, 1, chords, "A minor", seconds, 0.08, rng)
+    sheet = decode(frames, RATE, seconds)
+    assert sheet.tempo == pytest.approx(bpm, rel=0.005)
+    assert sheet.beats_per_bar == metre
+    assert sheet.key == "A minor"
+    first = 0.2 + 60 / bpm
+    start = sheet.beats[sheet.first_downbeat]
+    bar = metre * 60 / bpm
+    assert abs((start - first + bar / 2) % bar - bar / 2) < 0.05
+    played = [label for time, label in sheet.chord_times() if first - 0.1 < time < seconds - bar / 2]
+    assert played == chords[: len(played)] and len(played) >= 11
+
+
+def test_beats_follow_a_singer_who_drifts():
+    rng = np.random.default_rng(0)
+    frames, times, position = frames_of(
+        100, 4, 0, ["C:maj"], "C major", 120.0, 0.1, rng, drift=0.5
+    )
+    phasor = frames.beat[:, 0].numpy() + 1j * frames.beat[:, 1].numpy()
+    beats, confidence = beat_times(phasor, RATE, 120.0)
+    error = np.interp(beats, times, position)
+    inner = (beats > 10) & (beats < 110)
+    assert np.abs(error - np.round(error))[inner].max() < 0.12
+    assert confidence > 0.6
+
+
+def test_silence_gives_a_usable_sheet():
+    zeros = PlanFrames(
+        torch.zeros(40, 2), torch.zeros(40, 2, 2), torch.zeros(40, 25), torch.zeros(40, 24)
+    )
+    sheet = decode(zeros, RATE, 1.7)
+    assert len(sheet.beats) >= 2 and np.isfinite(sheet.beats).all()
+    assert sheet.features(np.linspace(0, 1.7, 50)).shape[1] == 50

@@ -1,0 +1,1 @@
+"""Outputs of the published implementation (chenjianyi/fastsag, b98b83b) with made-up weights."""

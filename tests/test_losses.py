@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from fastsag.diffusion.precond import EDMDenoiser
+from fastsag.diffusion.unet import UNet2d
+from fastsag.losses import diffusion_loss, noise_levels, prior_loss, semantic_loss, total
+from tests.golden.weights import assert_golden, fill, golden, mask_of, recipe_input
+
+
+def test_golden_diffusion_loss_and_gradients() -> None:
+    denoiser = EDMDenoiser(UNet2d(n_mels=100, condition_channels=100))
+    fill(denoiser.network, "decoder.estimator.")
+    mel = golden()["loss_mel_y"]
+    target, condition = mel[:, :, :64], mel[:, :, 64:128]
+    mask = mask_of(torch.tensor([64, 50]), 64)
+    sigma = (1.2 * golden()["loss_rnd_normal"] - 1.2).exp().flatten()
+    noise = recipe_input("loss_noise", (2, 100, 1024))[:, :, :64]
+
+    denoised = denoiser(target + sigma[:, None, None] * noise, sigma, condition, mask)
+    loss = diffusion_loss(denoised, target, sigma, 0.5, mask, count_padding=True)
+    loss.backward()
+
+    assert_golden(denoised[..., ::4], golden()["edmloss64_D"])
+    assert_close(loss[None], golden()["edmloss64"], atol=0.0, rtol=1e-4)
+    grads = {key: p.grad for key, p in denoiser.network.named_parameters() if p.grad is not None}
+    keys = (
+        "final_conv.weight",
+        "mlp.0.weight",
+        "mid_attn.fn.fn.to_qkv.weight",
+        "downs.0.0.block1.block.0.weight",
+        "downs.0.2.fn.g",
+    )
+    norms = torch.stack([grads[key].norm() for key in keys])
+    assert_close(norms, golden()["edmloss64_gradnorm"], atol=0.0, rtol=1e-4)
+    every = torch.stack([grad.norm() for grad in grads.values()]).norm()
+    assert_close(every[None], golden()["edmloss64_gradnorm_total"], atol=0.0, rtol=1e-4)
+
+
+def test_semantic_loss_is_a_mean_square() -> None:
+    assert semantic_loss(torch.full((2, 3, 4), 3.0), torch.ones(2, 3, 4)).item() == 4.0
+
+
+def test_prior_loss_ignores_padding() -> None:
+    prior, target = torch.zeros(2, 3, 4), torch.full((2, 3, 4), 2.0)
+    target[1, :, 1:] = 1e3
+    mask = mask_of(torch.tensor([4, 1]), 4)
+    assert prior_loss(prior, target, mask).item() == pytest.approx(4.0)
+
+
+def test_gaussian_prior_loss_is_a_likelihood() -> None:
+    prior, target = torch.randn(2, 3, 4), torch.randn(2, 3, 4)
+    likelihood = torch.distributions.Normal(prior, 1.0).log_prob(target)
+    assert_close(prior_loss(prior, target, kind="gaussian"), -likelihood.mean())
+    half = 0.5 * prior_loss(prior, target) + 0.5 * math.log(2 * math.pi)
+    assert_close(prior_loss(prior, target, kind="gaussian"), half)
+
+
+def test_diffusion_loss_choices() -> None:
+    denoised, target = torch.zeros(2, 3, 4), torch.ones(2, 3, 4)
+    sigma, mask = torch.full((2,), 0.5), mask_of(torch.tensor([4, 2]), 4)
+    plain = diffusion_loss(denoised, target, sigma, mask=mask, weighting="none")
+    assert plain.item() == pytest.approx(1.0)
+    counted = diffusion_loss(
+        denoised, target, sigma, mask=mask, weighting="none", count_padding=True
+    )
+    assert counted.item() == pytest.approx(0.75)
+    weighted = diffusion_loss(denoised, target, sigma, mask=mask)
+    assert weighted.item() == pytest.approx((0.25 + 0.25) / 0.25**2)
+
+
+def test_noise_levels_are_log_normal_and_repeatable() -> None:
+    levels = noise_levels(20_000, generator=torch.Generator().manual_seed(3))
+    assert levels.log().mean().item() == pytest.approx(-1.2, abs=0.05)
+    assert levels.log().std().item() == pytest.approx(1.2, abs=0.05)
+    assert torch.equal(levels, noise_levels(20_000, generator=torch.Generator().manual_seed(3)))
+
+
+def test_total_is_the_weighted_sum() -> None:
+    terms = {"semantic": torch.tensor(1.0), "prior": torch.tensor(2.0)}
+    assert total(terms, {"semantic": 3.0, "prior": 0.5}).item() == 4.0
+    with pytest.raises(ValueError, match="do not match"):
+        total(terms, {"semantic": 1.0})

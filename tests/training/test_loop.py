@@ -1,0 +1,110 @@
+"""The loop: it learns, it resumes to the bit, it stops at nonsense."""
+
+import lightning.pytorch as lightning
+import pytest
+import torch
+from torch.utils.data import Dataset
+
+from fastsag.config import TrainingConfig
+from fastsag.errors import UserError
+from fastsag.training.loop import averaged_weights, build_optimizer, fit
+
+
+class Items(Dataset):
+    """Pairs of a linear map; item i depends on i alone."""
+
+    def __init__(self, length: int, poison: int = -1) -> None:
+        self.length, self.poison = length, poison
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int):
+        x = torch.randn(4, generator=torch.Generator().manual_seed(index))
+        y = x.sum(0, keepdim=True)
+        return {"x": x, "y": y * float("nan") if index == self.poison else y}
+
+
+class Module(lightning.LightningModule):
+    def __init__(self, training: TrainingConfig) -> None:
+        super().__init__()
+        self.training_config = training
+        self.net = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Linear(8, 1))
+
+    def training_step(self, batch, index):
+        noisy = batch["x"] + 0.1 * torch.randn_like(batch["x"])
+        loss = (self.net(noisy) - batch["y"]).square().mean()
+        self.log("train/loss", loss.detach())
+        return loss
+
+    def validation_step(self, batch, index):
+        loss = (self.net(batch["x"]) - batch["y"]).square().mean()
+        self.log("validation/loss", loss, batch_size=len(batch["x"]))
+
+    def configure_optimizers(self):
+        return build_optimizer(self.parameters(), self.training_config)
+
+
+def settings(steps: int = 12, **changes) -> TrainingConfig:
+    values = {
+        "steps": 12,
+        "batch_size": 4,
+        "learning_rate": 0.05,
+        "schedule": "cosine",
+        "clip_norm": 1.0,
+        "ema_decay": 0.9,
+        "validate_every": 5,
+        "save_every": 6,
+    }
+    return TrainingConfig(**(values | {"steps": steps} | changes))
+
+
+def run(out, training: TrainingConfig, poison: int = -1) -> None:
+    torch.manual_seed(0)
+    items = Items(training.steps * training.batch_size, poison)
+    fit(Module(training), items, Items(8), out, training, training)
+
+
+class Killed(Exception):
+    pass
+
+
+def test_a_killed_run_ends_with_the_same_weights(tmp_path, monkeypatch):
+    training = settings()
+    run(tmp_path / "whole", training)
+
+    original = Module.training_step
+
+    def dies(self, batch, index):
+        if self.trainer.global_step == 8:
+            raise Killed
+        return original(self, batch, index)
+
+    monkeypatch.setattr(Module, "training_step", dies)
+    with pytest.raises(Killed):
+        run(tmp_path / "killed", training)
+    monkeypatch.setattr(Module, "training_step", original)
+    run(tmp_path / "killed", training)
+    whole, killed = (averaged_weights(tmp_path / name) for name in ("whole", "killed"))
+    assert all(torch.equal(whole[name], killed[name]) for name in whole)
+
+
+def test_it_learns_and_averages(tmp_path):
+    run(tmp_path, settings(300, validate_every=100, save_every=100))
+    module = Module(settings())
+    module.load_state_dict(averaged_weights(tmp_path))
+    x = torch.randn(50, 4)
+    assert (module.net(x) - x.sum(1, keepdim=True)).square().mean() < 0.1
+    assert list(tmp_path.glob("logs/events*"))
+
+
+def test_a_loss_that_is_not_finite_stops_and_keeps_the_batch(tmp_path):
+    with pytest.raises(UserError, match="bad-batch"):
+        run(tmp_path, settings(), poison=10)
+    assert (tmp_path / "bad-batch.safetensors").exists()
+
+
+def test_another_configuration_in_the_same_folder_is_refused(tmp_path):
+    run(tmp_path, settings())
+    with pytest.raises(UserError, match="another configuration"):
+        run(tmp_path, settings(20))
