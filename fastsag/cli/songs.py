@@ -50,8 +50,8 @@ def generate(
         print(line, end="\r" if sys.stderr.isatty() else "\n", file=sys.stderr, flush=True)
 
     failures = run(output, hours, seed, workers, bands, voices is Voices.reserved, progress)
-    for line in failures:
-        print(line, file=sys.stderr)
+    for failure in failures:
+        print("song {seed}-{index}: {error}".format(**failure), file=sys.stderr)
     print(f"{output}: done, {len(failures)} songs failed")
     raise typer.Exit(1 if failures else 0)
 

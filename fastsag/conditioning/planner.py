@@ -92,6 +92,7 @@ def planner_losses(
         chord: index in `CHORDS` (B, L), -1 where nothing is to be learned.
         key: key index (B,).
     """
+    frames = PlanFrames(*(part.float() for part in frames))
     true_bars = torch.zeros_like(frames.bars)
     rows = torch.arange(len(metre), device=metre.device)
     true_bars[rows, :, metre] = phasor(bar)

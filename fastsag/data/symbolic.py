@@ -7,6 +7,7 @@ glide and waver, consonants that break voicing, early and late entries, leaks in
 from __future__ import annotations
 
 import numpy as np
+from scipy.ndimage import uniform_filter1d
 
 from fastsag.conditioning.encoders.melodic import SIZE
 from fastsag.data.features import Song, chord_track
@@ -50,9 +51,10 @@ def sing(notes: list[dict], times: np.ndarray, rng: np.random.Generator) -> np.n
         "jitter": abs(rng.normal(0, 0.02)),
         "detune": rng.normal(0, 0.15),
         "consonant": rng.uniform(0, 0.8),
-        "width": rng.uniform(0.6, 1.1),
+        "width": rng.uniform(0.35, 0.9),
         "fifth": rng.uniform(0, 0.35),
         "loud": rng.uniform(0.6, 0.72),
+        "rough": rng.uniform(0, 3),
     }
     previous = None
     for note in notes:
@@ -70,7 +72,11 @@ def sing(notes: list[dict], times: np.ndarray, rng: np.random.Generator) -> np.n
         fade = 1 - 0.25 * np.linspace(0, 1, len(inside)) ** 3
         scalars[inside, 0] = style["loud"] * fade * rng.uniform(0.9, 1.05)
         _strike(scalars, inside[0] + gap // 2, rng.uniform(0.05, 0.85))
+        for frame in rng.integers(inside[0], inside[-1] + 1, size=rng.poisson(style["rough"])):
+            _strike(scalars, int(frame), rng.uniform(0, 0.4))
         previous = note["pitch"]
+    soft = rng.integers(1, 5)  # frames over which rooms and the analysis blur level and voicing
+    scalars[:, [0, 2]] = uniform_filter1d(scalars[:, [0, 2]], soft, axis=0)
     chroma *= scalars[:, 2:3]
     scalars[:, :2] = np.clip(scalars[:, :2] + 0.02 * rng.standard_normal((len(times), 2)), 0, 1)
     return np.concatenate([chroma, scalars], axis=1)
@@ -87,7 +93,7 @@ def _pitch(
     origin = previous if previous is not None and rng.random() < 0.6 else target
     if rng.random() < 0.15:
         origin = target - rng.uniform(0.5, 2)  # a scoop
-    glide = np.exp(-since / rng.uniform(0.015, 0.06))
+    glide = np.exp(-since / rng.uniform(0.01, 0.05))
     depth = rng.uniform(0, 0.5) * np.clip((since - 0.25) / 0.3, 0, 1)
     vibrato = depth * np.sin(2 * np.pi * rng.uniform(4.5, 6.5) * since)
     return target + (origin - target) * glide + vibrato + detune + 0.1 * rng.standard_normal()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ctypes.util import find_library
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -27,6 +28,7 @@ _FAMILIES = (
     (64, 65, 66, 71),  # reeds
 )
 _LEVEL_DBFS = -18.0
+_FONT_ID = 1  # of the first font loaded into a synthesizer
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ def _events(midi: Any, band: Band, synth: Any, rng: np.random.Generator) -> list
         channel = 9 if part.is_drum else channels[number % len(channels)]
         gain = band.drums_db if part.is_drum else band.spread_db * rng.standard_normal()
         program = part.program if part.is_drum else _swapped(part.program, band.swap, rng)
-        synth.program_select(channel, _font_id(synth), 128 if part.is_drum else 0, program)
+        synth.program_select(channel, _FONT_ID, 128 if part.is_drum else 0, program)
         for note in part.notes:
             velocity = int(np.clip(note.velocity * 10 ** (gain / 40), 1, 127))
             events.append((note.start, 1, _strike(synth, channel, note.pitch, velocity)))
@@ -158,8 +160,16 @@ def _new_synth(path: str) -> Any:
     return synth
 
 
-def _font_id(synth: Any) -> int:
-    return 1
+def check_player() -> None:
+    """The FluidSynth library and the soundfonts are there.
+
+    Raises:
+        UserError: names what is missing and the command that installs it.
+    """
+    if find_library("fluidsynth") is None:
+        raise UserError(f"libfluidsynth: not installed; run: {INSTALL}")
+    for font in _FONTS:
+        _font_path(font)
 
 
 def _font_path(name: str) -> str:

@@ -124,9 +124,7 @@ def compose(rng: np.random.Generator, style: str | None = None) -> Score:
     chords = (*before, *sung, home)
     vocal_range = _RANGES[rng.integers(len(_RANGES))]
     notes = melody(chords, intro, tonic, mode, beats_per_bar, vocal_range, tempo, rng)
-    return Score(
-        tonic, mode, beats_per_bar, tempo, style, chords, tuple(notes), intro, vocal_range
-    )
+    return Score(tonic, mode, beats_per_bar, tempo, style, chords, tuple(notes), intro, vocal_range)
 
 
 def _harmony(loops: list[list[tuple[int, str]]], sections: int, tonic: int) -> list[int]:

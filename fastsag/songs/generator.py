@@ -21,12 +21,13 @@ import numpy as np
 from fastsag.data.shards import Record, write_shard
 from fastsag.errors import UserError, require
 from fastsag.songs.arrangement import arrange, choose_groove
-from fastsag.songs.band import Band, play, random_band
+from fastsag.songs.band import Band, check_player, play, random_band
 from fastsag.songs.composition import LEAD_SECONDS, Score, compose
 from fastsag.songs.syllables import INSTALL, RATE, RESERVED
 from fastsag.songs.voice import random_singer, sing
 
 SONGS_PER_SHARD = 8
+FAILURES = "failures.jsonl"  # beside the shards, one line for each song that failed
 _MEAN_SECONDS = 38.0  # of a song; sets how many songs an hour needs
 _SPLITS = (("test", 0.05), ("validation", 0.1))  # cumulative; the rest trains
 
@@ -51,6 +52,7 @@ def check_programs() -> None:
     missing = [name for name in ("mma", "espeak-ng", "flite") if shutil.which(name) is None]
     if missing:
         raise UserError(f"{', '.join(missing)}: not installed; run: {INSTALL}")
+    check_player()
     for module in ("pyworld", "pretty_midi", "fluidsynth"):
         require(module, extra="songs")
 
@@ -63,8 +65,8 @@ def generate(
     bands: int = 3,
     reserved: bool = False,
     progress: Callable[[int, int, float], None] | None = None,
-) -> list[str]:
-    """Write shards with `hours` of accompaniment; returns the failures, one line each.
+) -> list[dict[str, Any]]:
+    """Write shards with `hours` of accompaniment; returns the songs that failed and why.
 
     Args:
         output: folder; shards already there are kept.
@@ -88,7 +90,7 @@ def generate(
     ]
     todo = [job for job in jobs if not job.path.exists()]
     done, made = len(jobs) - len(todo), 0.0
-    failures: list[str] = []
+    failures: list[dict[str, Any]] = []
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context) as pool:
         for future in as_completed([pool.submit(make_shard, job) for job in todo]):
@@ -98,14 +100,14 @@ def generate(
             if progress:
                 progress(done, len(jobs), made)
     if failures:
-        with (output / "failures.txt").open("a", encoding="utf-8") as handle:
-            handle.writelines(f"{line}\n" for line in failures)
+        with (output / FAILURES).open("a", encoding="utf-8") as handle:
+            handle.writelines(json.dumps(failure) + "\n" for failure in failures)
     return failures
 
 
-def make_shard(job: Job) -> tuple[float, list[str]]:
+def make_shard(job: Job) -> tuple[float, list[dict[str, Any]]]:
     """Write one shard; returns seconds of accompaniment and failures."""
-    failures: list[str] = []
+    failures: list[dict[str, Any]] = []
     seconds = 0.0
 
     def records() -> Iterator[Record]:
@@ -114,7 +116,8 @@ def make_shard(job: Job) -> tuple[float, list[str]]:
             try:
                 made = list(song_records(job.seed, index, job.bands, job.reserved))
             except Exception as error:
-                failures.append(f"song {job.seed}-{index}: {type(error).__name__}: {error}")
+                reason = f"{type(error).__name__}: {error}"
+                failures.append({"seed": job.seed, "index": index, "error": reason})
                 continue
             for record in made:
                 seconds += len(record.vocals) / RATE
@@ -124,12 +127,30 @@ def make_shard(job: Job) -> tuple[float, list[str]]:
     return seconds, failures
 
 
+def render_song(seed: int, index: int, reserved_voice: str | None = None) -> Record:
+    """Song `index` of `seed` with one band.
+
+    Args:
+        reserved_voice: one of `RESERVED`, to judge what was trained on the others.
+
+    Raises:
+        ValueError: not a reserved voice.
+    """
+    if reserved_voice is not None and reserved_voice not in RESERVED:
+        raise ValueError(f"{reserved_voice!r} is not one of {RESERVED}")
+    return next(_records(seed, index, 1, reserved_voice))
+
+
 def song_records(seed: int, index: int, bands: int, reserved: bool = False) -> Iterator[Record]:
     """Song `index` of `seed`: one voice, `bands` accompaniments, one record each."""
+    return _records(seed, index, bands, RESERVED[index % len(RESERVED)] if reserved else None)
+
+
+def _records(seed: int, index: int, bands: int, source: str | None) -> Iterator[Record]:
+    """The records of a song; `source` is a reserved voice, or None for one of the others."""
     # One generator for each part, so that a change in one leaves the others alone.
     streams = np.random.default_rng((seed, index)).spawn(4)
     score = compose(streams[0])
-    source = RESERVED[index % len(RESERVED)] if reserved else None
     singer = random_singer(streams[1], score.vocal_range, source)
     voice = sing(score, singer, streams[2])
     name = f"{seed:04d}-{index:06d}"
@@ -139,7 +160,7 @@ def song_records(seed: int, index: int, bands: int, reserved: bool = False) -> I
             **score.record(),
             "song": name,
             "offset": 0.0,
-            "split": "test" if reserved else split_of(name),
+            "split": "test" if source else split_of(name),
             "source": "songs",
             "seed": seed,
             "sample_rate": RATE,
@@ -151,9 +172,7 @@ def song_records(seed: int, index: int, bands: int, reserved: bool = False) -> I
         yield Record(f"{name}-{number}", voice, sound, meta)
 
 
-def perform(
-    score: Score, rng: np.random.Generator
-) -> tuple[Band, str, np.ndarray, list[str]]:
+def perform(score: Score, rng: np.random.Generator) -> tuple[Band, str, np.ndarray, list[str]]:
     """A band for a score: how it plays, its groove, its sound (N,), its instruments."""
     groove = choose_groove(score.style, rng)
     band = random_band(rng)

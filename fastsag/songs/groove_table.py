@@ -121,7 +121,9 @@ def _chroma(midi: Any, start: float, end: float) -> np.ndarray:
 
 
 def _rank(chroma: np.ndarray, chord: int) -> int:
-    """How many triads fit the chroma better than `chord`."""
+    """How many triads fit the chroma better than `chord`; all of them if nothing sounds."""
+    if not chroma.any():
+        return 24
     templates = np.full((24, 12), -0.25)
     for index in range(24):
         templates[index, list(chord_tones(index))] = 1
