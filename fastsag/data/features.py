@@ -7,8 +7,10 @@ or encoder never meets stale features.
 from __future__ import annotations
 
 import hashlib
+import multiprocessing
 import os
-from collections.abc import Iterator
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -91,37 +93,50 @@ class FeatureExtractor:
 
 
 def load_songs(
-    folder: Path, extractor: FeatureExtractor, splits: tuple[str, ...], progress: Any = None
+    folder: Path,
+    mel: MelConfig,
+    encoder: MelodicConfig,
+    splits: tuple[str, ...],
+    progress: Callable[[int, int], None] | None = None,
 ) -> list[Song]:
-    """All songs of the shards in `folder` that belong to `splits`; caches what it computes.
+    """All songs of the shards in `folder` that belong to `splits`.
+
+    Features that are not cached yet are computed first, in one process for each core;
+    `progress` is told of (shards done, shards to do).
 
     Raises:
         UserError: no shards in the folder.
     """
+    paths = shard_paths(folder)
+    digest = FeatureExtractor(mel, encoder).digest
+    caches = [path.with_name(f"{path.stem}.features-{digest}.npz") for path in paths]
+    todo = [pair for pair in zip(paths, caches, strict=True) if not pair[1].exists()]
+    if todo:
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(os.cpu_count(), mp_context=context) as pool:
+            futures = [pool.submit(_extract_shard, *pair, mel, encoder) for pair in todo]
+            for done, future in enumerate(as_completed(futures), 1):
+                future.result()
+                if progress:
+                    progress(done, len(todo))
     songs: list[Song] = []
-    for path in shard_paths(folder):
-        songs.extend(song for song in _shard_songs(path, extractor) if song.split in splits)
-        if progress:
-            progress(path, len(songs))
+    for cache in caches:
+        with np.load(cache, allow_pickle=False) as arrays:
+            songs.extend(song for song in _unflatten(arrays) if song.split in splits)
     return songs
 
 
-def _shard_songs(path: Path, extractor: FeatureExtractor) -> list[Song]:
-    cache = path.with_name(f"{path.stem}.features-{extractor.digest}.npz")
-    if not cache.exists():
-        songs = list(_extract(path, extractor))
-        temporary = cache.with_suffix(".tmp")
-        with temporary.open("wb") as handle:
-            np.savez(handle, **_flatten(songs))  # type: ignore[arg-type]
-        os.replace(temporary, cache)
-        return songs
-    with np.load(cache, allow_pickle=False) as arrays:
-        return _unflatten(arrays)
-
-
-def _extract(path: Path, extractor: FeatureExtractor) -> Iterator[Song]:
-    for record in read_shard(path):
-        yield extractor(record.vocals, record.accompaniment, record.meta)
+def _extract_shard(path: Path, cache: Path, mel: MelConfig, encoder: MelodicConfig) -> None:
+    """Compute the features of one shard and write them beside it, atomically."""
+    torch.set_num_threads(1)
+    extractor = FeatureExtractor(mel, encoder)
+    songs = [
+        extractor(record.vocals, record.accompaniment, record.meta) for record in read_shard(path)
+    ]
+    temporary = cache.with_suffix(".tmp")
+    with temporary.open("wb") as handle:
+        np.savez(handle, **_flatten(songs))  # type: ignore[arg-type]
+    os.replace(temporary, cache)
 
 
 _ARRAYS = ("voice", "accompaniment", "mel", "plan", "beat", "bar", "chord")

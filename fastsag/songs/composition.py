@@ -72,8 +72,8 @@ class Score:
 
     def record(self) -> dict[str, Any]:
         """The ground truth in the form of a training record's JSON."""
-        beats = np.arange(len(self.chords) * self.beats_per_bar + 1)
-        bars = np.arange(len(self.chords)) * self.beats_per_bar
+        beats = range(len(self.chords) * self.beats_per_bar + 1)
+        bars = range(0, len(self.chords) * self.beats_per_bar, self.beats_per_bar)
         return {
             "song": f"{PITCH_CLASSES[self.tonic]}-{self.mode}-{self.tempo}",
             "duration": round(self.duration, 6),

@@ -1,0 +1,97 @@
+"""The ladder with a tiny untrained model: shapes, lengths, determinism, windows."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from fastsag import checkpoint
+from fastsag import config as configuration
+from fastsag.audio import Recording
+from fastsag.errors import UserError
+from fastsag.model import build
+from fastsag.pipeline import Accompanist, Settings
+from fastsag.vocoder import build_vocoder
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+
+
+@pytest.fixture(scope="module")
+def accompanist() -> Accompanist:
+    torch.manual_seed(0)
+    config = configuration.load(CONFIGS / "debug.yaml")
+    return Accompanist(config, build(config), build_vocoder(config.vocoder, config.mel))
+
+
+def voice(seconds: float, rate: int = 24_000, channels: int = 1) -> Recording:
+    """A melody of four notes, again and again."""
+    time = np.arange(int(seconds * rate)) / rate
+    hz = np.array([220.0, 247.0, 277.0, 330.0])[(time * 2).astype(int) % 4]
+    tone = 0.2 * np.sin(2 * np.pi * np.cumsum(hz) / rate) * (time * 2 % 1 < 0.9)
+    return Recording(np.tile(tone.astype(np.float32), (channels, 1)), rate)
+
+
+@pytest.mark.parametrize("seconds", [0.5, 0.73, 7.01])
+@pytest.mark.parametrize(("rate", "channels"), [(24_000, 1), (44_100, 2), (16_000, 1)])
+def test_output_has_the_inputs_rate_and_count(accompanist, seconds, rate, channels):
+    source = voice(seconds, rate, channels)
+    result = accompanist.accompany(source)
+    assert result.mix.shape == source.samples.shape
+    assert result.accompaniment.shape == (1, source.samples.shape[1])
+    assert result.sample_rate == rate
+    assert np.isfinite(result.mix).all() and np.abs(result.mix).max() <= 1
+
+
+def test_same_seed_same_samples_other_seed_other_samples(accompanist):
+    one, two, three = (
+        accompanist.accompany(voice(3.0), settings=Settings(seed=seed)).mix for seed in (5, 5, 6)
+    )
+    assert np.array_equal(one, two) and not np.allclose(one, three)
+
+
+def test_the_mix_is_the_voice_and_the_band(accompanist):
+    source = voice(2.0, 44_100, 2)
+    result = accompanist.accompany(source, level_db=-6.0)
+    common = 10 ** (result.record["loudness"]["common_gain_db"] / 20)
+    left = result.mix - result.accompaniment
+    np.testing.assert_allclose(left, source.samples * common, atol=2e-3)
+
+
+def test_pieces_of_semantics_and_waveform_join_exactly(accompanist, monkeypatch):
+    samples = accompanist.prepare(voice(9.0))
+    whole = accompanist.semantics(samples)
+    monkeypatch.setattr("fastsag.pipeline._CHUNK_SECONDS", 2)
+    assert torch.allclose(accompanist.semantics(samples), whole, atol=1e-5)
+
+
+def test_a_given_lead_sheet_is_played(accompanist):
+    source = voice(4.0)
+    sheet = accompanist.plan(accompanist.semantics(accompanist.prepare(source)), "folk")
+    result = accompanist.accompany(source, lead_sheet=sheet)
+    assert result.lead_sheet is sheet and result.record["lead_sheet"]["style"] == "folk"
+
+
+@pytest.mark.parametrize(
+    ("settings", "name"), [(Settings(sampler="ancestral"), "ancestral"), (Settings(style="x"), "x")]
+)
+def test_unknown_settings_are_named(accompanist, settings, name):
+    with pytest.raises(UserError, match=f"{name}: unknown"):
+        accompanist.accompany(voice(1.0), settings=settings)
+
+
+def test_checkpoints_round_trip_and_fit(accompanist, tmp_path):
+    config = accompanist.config
+    checkpoint.export(tmp_path, config, accompanist.model.state_dict(), {})
+    loaded = Accompanist.from_pretrained(tmp_path)
+    result = loaded.accompany(voice(1.0))
+    assert result.record["checkpoint"] == str(tmp_path)
+    wider = config.model_copy(update={"prior": config.prior.model_copy(update={"channels": 33})})
+    (tmp_path / "config.yaml").write_text(configuration.dump(wider))
+    with pytest.raises(UserError, match="do not fit"):
+        Accompanist.from_pretrained(tmp_path)
+
+
+def test_an_unknown_checkpoint_lists_the_known_ones():
+    with pytest.raises(UserError, match="unknown checkpoint"):
+        Accompanist.from_pretrained("nonesuch")
