@@ -41,6 +41,7 @@ check: $(VENV)/.ready-dev
 	$(BIN)/mypy
 
 wheel: $(VENV)/.ready-dev
+	rm -rf build dist
 	$(BIN)/python -m build --wheel --no-isolation
 	@ls -l dist/*.whl
 

@@ -12,6 +12,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,8 @@ FORMATS = {
     "ogg": ("OGG", "VORBIS"),
 }
 _PIECE = 1 << 18  # samples handled at once
+_GATE_LUFS = -70.0  # BS.1770: quieter blocks do not count
+_VORBIS_HIGHEST_HZ = 200_000  # libsndfile crashes above
 
 
 @dataclass(frozen=True)
@@ -92,12 +95,15 @@ def _decode_media(path: Path) -> tuple[np.ndarray, int]:
         with av.open(str(path)) as container:
             stream = container.streams.audio[0]
             resampler = av.AudioResampler(format="fltp", rate=stream.rate)
-            frames = [
-                part.to_ndarray()
-                for frame in container.decode(stream)
-                for part in resampler.resample(frame)
-            ]
-            return np.concatenate(frames, axis=1).astype(np.float32), int(stream.rate)
+            parts, count = [], 0
+            for frame in chain(container.decode(stream), [None]):  # None gives what is held back
+                for part in resampler.resample(frame):
+                    parts.append(part.to_ndarray())
+                    count += parts[-1].shape[1]
+                if count > LONGEST_SECONDS * stream.rate:
+                    break
+            samples = np.concatenate(parts, axis=1)
+            return samples.astype(np.float32, copy=False), int(stream.rate)
     except (av.FFmpegError, IndexError, ValueError) as error:
         reason = str(error).splitlines()[0] if str(error) else "no audio stream"
         raise UserError(
@@ -142,9 +148,7 @@ def to_mono(samples: np.ndarray) -> np.ndarray:
     return samples if len(samples) == 1 else samples.mean(0, keepdims=True, dtype=np.float32)
 
 
-def resample(
-    samples: np.ndarray, rate: int, new_rate: int, count: int | None = None
-) -> np.ndarray:
+def resample(samples: np.ndarray, rate: int, new_rate: int, count: int | None = None) -> np.ndarray:
     """(C, N) at `rate` Hz -> (C, n) at `new_rate` Hz, cut or zero-padded to `count` if given."""
     out = samples
     if rate != new_rate:
@@ -157,29 +161,35 @@ def resample(
     return np.pad(out, ((0, 0), (0, count - out.shape[1])))
 
 
-def loudness(samples: np.ndarray, rate: int) -> float:
+def loudness(samples: np.ndarray, rate: int, gate_lufs: float = _GATE_LUFS) -> float:
     """Integrated loudness of (C, N) in LUFS (ITU-R BS.1770-4); -inf for silence.
 
     The filters and gates are pyloudnorm's, run in pieces. A clip shorter than one 0.4 s block
-    counts as one block.
+    counts as one block. `gate_lufs` is the absolute gate.
     """
-    power = _block_power(samples, rate)
-    weights = np.array([1.0, 1.0, 1.0, 1.41, 1.41, *[1.0] * 64])[: len(samples)]
-    if len(samples) == 6:  # 5.1: the fourth channel is the subwoofer, which does not count
-        weights = np.array([1.0, 1.0, 1.0, 0.0, 1.41, 1.41])
-    total = weights @ power
+    total = _channel_weights(len(samples)) @ _block_power(samples, rate)
     level = -0.691 + 10 * np.log10(np.maximum(total, 1e-20))
-    gated = total[level > -70]
+    gated = total[level > gate_lufs]
     if len(gated) == 0:
         return -math.inf
     relative = -0.691 + 10 * np.log10(gated.mean()) - 10
-    gated = total[(level > -70) & (level > relative)]
+    gated = total[(level > gate_lufs) & (level > relative)]
     return float(-0.691 + 10 * np.log10(gated.mean()))
+
+
+def _channel_weights(channels: int) -> np.ndarray:
+    """How much each channel counts: left, right, centre, then surround (BS.1770-4, table 4)."""
+    if channels == 6:  # 5.1: the fourth channel is the subwoofer, which does not count
+        return np.array([1.0, 1.0, 1.0, 0.0, 1.41, 1.41])
+    weights = np.ones(channels)
+    weights[3:5] = 1.41
+    return weights
 
 
 def _block_power(samples: np.ndarray, rate: int) -> np.ndarray:
     """Mean square of the K-weighted signal (C, blocks): 0.4 s blocks every 0.1 s."""
-    filters = Meter(rate)._filters.values()
+    # A shelf above half the sample rate would be unstable and has nothing to weight.
+    filters = [stage for stage in Meter(rate)._filters.values() if stage.fc < rate / 2]
     states = [np.zeros((len(samples), 2)) for _ in filters]
     step = 0.1 * rate
     count = samples.shape[1]
@@ -223,9 +233,14 @@ class Mix:
 
     def figures(self) -> dict[str, float | None]:
         """The numbers for JSON; None stands for silence."""
-        names = ("voice_lufs", "accompaniment_lufs", "mix_lufs", "peak_dbfs")
-        names += ("accompaniment_gain_db", "common_gain_db")
-        values = {name: float(getattr(self, name)) for name in names}
+        values = {
+            "voice_lufs": self.voice_lufs,
+            "accompaniment_lufs": self.accompaniment_lufs,
+            "mix_lufs": self.mix_lufs,
+            "peak_dbfs": self.peak_dbfs,
+            "accompaniment_gain_db": self.accompaniment_gain_db,
+            "common_gain_db": self.common_gain_db,
+        }
         return {
             name: round(value, 2) if math.isfinite(value) else None
             for name, value in values.items()
@@ -242,11 +257,13 @@ def mix(voice: np.ndarray, accompaniment: np.ndarray, rate: int, level_db: float
         level_db: loudness of the band minus that of the voice.
     """
     voice_lufs, band_lufs = loudness(voice, rate), loudness(accompaniment, rate)
+    if voice_lufs == -math.inf:  # a faint recording still sets the level of its band
+        voice_lufs = loudness(voice, rate, gate_lufs=-150.0)
+    # The mono band plays from every channel, which adds up to more than one channel does.
+    spread_db = 10 * math.log10(_channel_weights(len(voice)).sum())
     gain_db = 0.0
     if math.isfinite(voice_lufs) and math.isfinite(band_lufs):
-        # The mono band plays from every channel, which adds up to more than one channel does.
-        spread = 10 * math.log10(min(len(voice), 2))
-        gain_db = voice_lufs + level_db - band_lufs - spread
+        gain_db = voice_lufs + level_db - band_lufs - spread_db
     band = accompaniment * np.float32(10 ** (gain_db / 20))
     samples = voice + band
     peak = max(_peak(samples), _peak(band))
@@ -259,7 +276,7 @@ def mix(voice: np.ndarray, accompaniment: np.ndarray, rate: int, level_db: float
         samples=samples,
         accompaniment=band,
         voice_lufs=voice_lufs + common_db,
-        accompaniment_lufs=band_lufs + gain_db + common_db,
+        accompaniment_lufs=band_lufs + gain_db + spread_db + common_db,
         mix_lufs=loudness(samples, rate),
         peak_dbfs=20 * math.log10(max(_peak(samples), 1e-9)),
         accompaniment_gain_db=gain_db,
@@ -280,6 +297,8 @@ def write(path: Path, samples: np.ndarray, rate: int, kind: str) -> None:
         UserError: the folder cannot be written to, or the format cannot hold the recording.
     """
     name, subtype = FORMATS[kind]
+    if kind == "ogg" and rate > _VORBIS_HIGHEST_HZ:
+        raise UserError(f"{path}: ogg cannot hold {rate} Hz; choose --format wav")
 
     def save(temporary: Path) -> None:
         try:

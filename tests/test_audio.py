@@ -40,8 +40,9 @@ def test_lossy_round_trip(tmp_path, kind, exact):
 
 
 def test_a_format_that_cannot_hold_the_rate_says_so(tmp_path):
-    with pytest.raises(UserError, match=r"a\.mp3.*--format wav"):
-        audio.write(tmp_path / "a.mp3", noise(1, 96_000), 96_000, "mp3")
+    for kind, rate in [("mp3", 96_000), ("ogg", 384_000)]:
+        with pytest.raises(UserError, match=rf"a\.{kind}.*--format wav"):
+            audio.write(tmp_path / f"a.{kind}", noise(1, 96_000), rate, kind)
     assert not list(tmp_path.iterdir())
 
 
@@ -132,10 +133,23 @@ def test_the_mix_never_clips_and_keeps_the_voice(channels, voice, band, level):
     json.dumps(mixed.figures(), allow_nan=False)
 
 
-@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize("channels", [1, 2, 3, 5, 6])
 def test_level_sets_the_band_against_the_voice(channels):
     voice, band = noise(channels, 96_000, 1, 0.05), noise(1, 96_000, 2, 0.01)
     mixed = audio.mix(voice, band, 24_000, -6.0)
     band_lufs = audio.loudness(np.repeat(mixed.accompaniment, channels, 0), 24_000)
     voice_lufs = audio.loudness(mixed.samples - mixed.accompaniment, 24_000)
     assert band_lufs - voice_lufs == pytest.approx(-6, abs=0.05)
+    assert mixed.accompaniment_lufs == pytest.approx(band_lufs, abs=0.05)
+    assert mixed.voice_lufs == pytest.approx(voice_lufs, abs=0.05)
+
+
+def test_a_faint_voice_sets_the_level_of_its_band():
+    mixed = audio.mix(noise(1, 96_000, 1, 1e-4), noise(1, 96_000, 2, 0.1), 24_000, -3.0)
+    assert mixed.accompaniment_lufs - mixed.voice_lufs == pytest.approx(-3, abs=1e-6)
+    assert mixed.voice_lufs < -70
+
+
+@pytest.mark.parametrize("rate", [1_000, 2_000, 4_000])
+def test_loudness_at_low_rates_is_near_the_plain_level(rate):
+    assert audio.loudness(noise(1, 3 * rate), rate) == pytest.approx(-20.7, abs=2.0)

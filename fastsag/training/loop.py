@@ -7,10 +7,11 @@ killed and started again ends with the same weights as one that was not.
 from __future__ import annotations
 
 import logging
+import pickle
 import sys
 import time
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +21,14 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, Subset
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from fastsag.config import Strict, TrainingConfig, dump
 from fastsag.errors import UserError
 
 CHECKPOINT, CONFIG, BAD_BATCH = "last.ckpt", "config.yaml", "bad-batch.safetensors"
 _EMA = "averaged"
-_PRINT_SECONDS = 20.0
+_PRINT_SECONDS = 30.0
 
 
 def build_optimizer(parameters: Iterable[nn.Parameter], training: TrainingConfig) -> dict[str, Any]:
@@ -77,15 +78,13 @@ def fit(
     if done >= training.steps:
         print(f"{out}: already trained for {done} steps")
         return
-    first = done * training.batch_size
-    rest = Subset(train, range(first, training.steps * training.batch_size))
     trainer = lightning.Trainer(
         accelerator="auto",
-        devices="auto" if torch.cuda.is_available() else 1,
+        devices=1,
         max_steps=training.steps,
         precision="bf16-mixed" if training.precision == "bf16" else "32-true",
         gradient_clip_val=training.clip_norm,
-        val_check_interval=min(training.validate_every, training.steps - done),
+        val_check_interval=training.validate_every,
         check_val_every_n_epoch=None,
         num_sanity_val_steps=0,
         logger=TensorBoardLogger(str(out), name="", version="logs"),
@@ -100,14 +99,17 @@ def fit(
         enable_progress_bar=False,
         enable_model_summary=False,
     )
+    batches = StepBatches(done, training.steps, training.batch_size)
+    validation = DataLoader(held_out, training.batch_size)
     trainer.fit(
         module,
-        DataLoader(rest, training.batch_size),
-        DataLoader(held_out, training.batch_size),
+        DataLoader(train, batch_sampler=batches),
+        validation,
         ckpt_path=str(resume) if resume else None,
         weights_only=True,
     )
-    trainer.save_checkpoint(out / CHECKPOINT)
+    if training.steps % training.validate_every:
+        trainer.validate(module, validation, verbose=False)
 
 
 def averaged_weights(run: Path) -> dict[str, Tensor]:
@@ -128,6 +130,11 @@ def _read(path: Path) -> dict[str, Any]:
         return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise UserError(f"{path}: no checkpoint; has the run been started?") from None
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise UserError(
+            f"{path}: not a checkpoint of a training run ({str(error).splitlines()[0]}); "
+            "delete it to start again"
+        ) from None
 
 
 def _claim(out: Path, config: Strict) -> None:
@@ -144,6 +151,24 @@ def _quiet() -> None:
     warnings.filterwarnings("ignore", module="lightning")
     warnings.filterwarnings("ignore", module="torch")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+
+
+class StepBatches(Sampler[list[int]]):
+    """Batch n holds the items from n * size on; iteration begins at batch `first`.
+
+    The length counts the batches before `first` too: Lightning compares it with the number of
+    batches it has seen, which a resumed run restores.
+    """
+
+    def __init__(self, first: int, steps: int, size: int) -> None:
+        self.first, self.steps, self.size = first, steps, size
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for step in range(self.first, self.steps):
+            yield list(range(step * self.size, (step + 1) * self.size))
 
 
 class StepSeed(Callback):
@@ -167,8 +192,11 @@ class AveragedWeights(Callback):
         self._kept: dict[str, Tensor] = {}
 
     def on_train_start(self, trainer: Any, module: nn.Module) -> None:
-        if self.decay is not None and not self.average:
-            self.average = {name: value.detach().clone() for name, value in _trained(module)}
+        if self.decay is not None:
+            self.average = {
+                name: self.average.get(name, value.detach()).to(value.device, copy=True)
+                for name, value in _trained(module)
+            }
 
     def on_train_batch_end(
         self, trainer: Any, module: nn.Module, outputs: Any, batch: Any, batch_index: int
@@ -225,12 +253,15 @@ class Guard(Callback):
         save_file({name: value.detach().cpu().contiguous() for name, value in batch.items()}, path)
         raise UserError(
             f"{path}: the loss of step {trainer.global_step} is {float(loss)} on this batch; "
-            "lower training.learning_rate or set training.clip_norm, then resume"
+            "lower training.learning_rate or set training.clip_norm, in a new --out"
         )
 
 
 class Saver(Callback):
-    """Writes the checkpoint every so many steps, to a new file that then replaces the old."""
+    """Writes the checkpoint every so many steps and at the last one.
+
+    To a new file that then replaces the old, so that a kill never leaves half a checkpoint.
+    """
 
     def __init__(self, path: Path, every: int) -> None:
         self.path, self.every = path, every
@@ -238,7 +269,7 @@ class Saver(Callback):
     def on_train_batch_end(
         self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_index: int
     ) -> None:
-        if trainer.global_step % self.every == 0 and trainer.is_global_zero:
+        if trainer.global_step % self.every == 0 or trainer.global_step == trainer.max_steps:
             temporary = self.path.with_suffix(".tmp")
             trainer.save_checkpoint(temporary)
             temporary.replace(self.path)
@@ -268,11 +299,15 @@ class Report(Callback):
         left = (self.steps - step) / max(rate, 1e-9)
         losses = _losses(trainer.callback_metrics, "train/")
         line = f"step {step}/{self.steps}  {rate:.2f}/s  {losses}  {left / 60:.1f} min left"
-        print(line, end="\r" if sys.stderr.isatty() else "\n", file=sys.stderr, flush=True)
+        # On a terminal the line is written over itself; "\x1b[K" clears what the last one left.
+        begin, end = ("\r\x1b[K", "") if sys.stderr.isatty() else ("", "\n")
+        print(begin + line, end=end, file=sys.stderr, flush=True)
 
     def on_validation_end(self, trainer: Any, module: Any) -> None:
         losses = _losses(trainer.callback_metrics, "validation/")
-        print(f"\nstep {trainer.global_step}  validation  {losses}", file=sys.stderr, flush=True)
+        begin = "\r\x1b[K" if sys.stderr.isatty() else ""
+        line = f"{begin}step {trainer.global_step}  validation  {losses}"
+        print(line, file=sys.stderr, flush=True)
 
 
 def _losses(metrics: dict[str, Tensor], prefix: str) -> str:

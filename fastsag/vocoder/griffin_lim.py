@@ -20,9 +20,7 @@ class GriffinLim(nn.Module):
 
     def forward(self, log_mel: Tensor) -> Tensor:
         magnitude = self.spectral.magnitude(log_mel)
-        generator = torch.Generator().manual_seed(0)
-        angle = 2 * torch.pi * torch.rand(magnitude.shape, generator=generator)
-        phase = torch.polar(torch.ones_like(angle), angle).to(magnitude.device)
+        phase = self.spectral.integrated_phase(magnitude)
         return griffin_lim(self.spectral, magnitude, phase, self.iterations)
 
 

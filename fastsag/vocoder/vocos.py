@@ -1,7 +1,9 @@
 """A Vocos-style vocoder: ConvNeXt blocks at frame rate and an inverse STFT (Siuzdak 2023).
 
 The network does not invent the magnitude: it corrects the least-squares magnitude that the mel
-already implies, which leaves its training to the phase and to what the bands have blurred.
+already implies. Nor does it count time, which a convolution cannot do (a steady tone looks the same
+in every frame, but its phase turns): it only rotates the phase that the magnitude's own frequencies
+add up to.
 """
 
 from __future__ import annotations
@@ -44,7 +46,9 @@ class Vocos(nn.Module):
         self.last_norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, 3 * bins)
         with torch.no_grad():
-            self.head.weight[:bins].mul_(0.1)
+            self.head.weight.mul_(0.1)
+            self.head.bias.zero_()
+            self.head.bias[bins : 2 * bins] = 1.0  # no rotation
 
     def forward(self, log_mel: Tensor) -> Tensor:
         magnitude, phase = self.spectrum(log_mel)
@@ -60,4 +64,6 @@ class Vocos(nn.Module):
         step = _LARGEST_STEP * torch.tanh(step / _LARGEST_STEP)
         magnitude = self.spectral.magnitude(log_mel) * step.exp()
         length = torch.sqrt(real.square() + imaginary.square() + 1e-6)
-        return magnitude, torch.complex(real / length, imaginary / length)
+        rotation = torch.complex(real / length, imaginary / length)
+        # Detached: through a sum over all frames before it, a gradient would be noise.
+        return magnitude, rotation * self.spectral.integrated_phase(magnitude.detach())
