@@ -57,6 +57,11 @@ class MelodicConfig(Strict):
         """D."""
         return 39
 
+    @property
+    def rate_hz(self) -> float:
+        """Semantic frames per second."""
+        return self.sample_rate / self.hop_length
+
 
 class MertConfig(Strict):
     """MERT-v1-95M through transformers' Hubert (weights: CC-BY-NC-4.0, non-commercial)."""
@@ -67,6 +72,11 @@ class MertConfig(Strict):
     sample_rate: int = 24_000  # Hz
     hop_length: int = 320  # samples; 75 frames a second
     size: int = 768  # D
+
+    @property
+    def rate_hz(self) -> float:
+        """Semantic frames per second."""
+        return self.sample_rate / self.hop_length
 
 
 class WaveNetConfig(Strict):

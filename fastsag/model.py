@@ -174,7 +174,8 @@ def build(config: Config) -> FastSAG:
     edm = config.edm
     planner = None
     if config.planner:
-        planner = Planner(dim=dim, **config.planner.model_dump(exclude={"window"}))
+        sizes = config.planner.model_dump(exclude={"window"})
+        planner = Planner(dim=dim, rate_hz=config.encoder.rate_hz, **sizes)
     return FastSAG(
         projection=SemanticProjection(dim=dim, **config.projection.model_dump()),
         resampler=resampler,

@@ -101,6 +101,7 @@ def _mark(
     labels = [(time, label) for time, label in chords or () if 0 <= time < shown]
     if not 0 < len(labels) <= _MOST_CHORDS:
         return
+    axis.set_title(axis.get_title(loc="left"), loc="left", fontsize=10, pad=16)  # room for them
     top = axis.get_ylim()[1]
     for time, label in labels:
         axis.text(time, top, label.replace(":maj", "").replace(":min", "m"), fontsize=7)

@@ -38,6 +38,8 @@ def train_vocoder(
     if dry_run:
         print(configuration.dump(resolved), end="")
         return
+    import torch
+
     from fastsag.training.loop import fit
     from fastsag.training.vocoder import VocoderModule, WaveCrops, load_music
 
@@ -50,4 +52,5 @@ def train_vocoder(
     items = training.steps * training.batch_size
     crops = WaveCrops(music["train"], size, items, training.seed)
     held_out = WaveCrops(music["validation"], size, 4 * training.batch_size, 1)
+    torch.manual_seed(training.seed)
     fit(VocoderModule(resolved), crops, held_out, out, training, resolved)

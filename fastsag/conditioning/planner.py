@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fastsag.conditioning.pulse import PULSES, PulseBank
 from fastsag.lead_sheet import CHORDS, MODES
 from fastsag.nn.transformer import Transformer
 
@@ -37,7 +38,9 @@ class PlanFrames(NamedTuple):
 class Planner(nn.Module):
     """Semantics (B, S, D) -> `PlanFrames` at S // patch tokens."""
 
-    def __init__(self, *, dim: int, width: int, depth: int, heads: int, patch: int) -> None:
+    def __init__(
+        self, *, dim: int, rate_hz: float, width: int, depth: int, heads: int, patch: int
+    ) -> None:
         super().__init__()
         self.patch = patch
         self.sizes = (2, 2 * len(METRES), len(CHORDS), KEYS)
@@ -46,11 +49,14 @@ class Planner(nn.Module):
             nn.GELU(),
             nn.Conv1d(width, width, patch, stride=patch),
         )
+        self.pulses = PulseBank(rate_hz, patch)
+        self.embed_pulses = nn.Conv1d(PULSES, width, 1)
         self.body = Transformer(width=width, depth=depth, heads=heads)
         self.head = nn.Linear(width, sum(self.sizes))
 
     def forward(self, semantics: Tensor) -> PlanFrames:
-        tokens = self.embed(semantics.transpose(1, 2)).transpose(1, 2)
+        tokens = self.embed(semantics.transpose(1, 2))
+        tokens = (tokens + self.embed_pulses(self.pulses(semantics))).transpose(1, 2)
         beat, bars, chords, keys = self.head(self.body(tokens)).split(self.sizes, dim=-1)
         return PlanFrames(beat, bars.unflatten(-1, (len(METRES), 2)), chords, keys)
 

@@ -177,9 +177,7 @@ class StepSeed(Callback):
     def __init__(self, seed: int) -> None:
         self.seed = seed
 
-    def on_train_batch_start(
-        self, trainer: Any, module: Any, batch: Any, batch_index: int
-    ) -> None:
+    def on_train_batch_start(self, trainer: Any, module: Any, batch: Any, batch_index: int) -> None:
         torch.manual_seed((self.seed + 1) * 1_000_003 + trainer.global_step)
 
 

@@ -22,7 +22,8 @@ class PlannerTraining(lightning.LightningModule):
             raise ValueError(f"{config.name}: this configuration has no planner to train")
         self.config = config
         sizes = config.planner.model_dump(exclude={"window"})
-        self.planner = Planner(dim=config.encoder.size, **sizes)
+        encoder = config.encoder
+        self.planner = Planner(dim=encoder.size, rate_hz=encoder.rate_hz, **sizes)
 
     def terms(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """The named losses of one batch, and the share of chords and metres that are right."""

@@ -18,12 +18,13 @@ from fastsag.data.features import ACCOMPANIMENT_DBFS
 from fastsag.data.shards import read_shard, shard_paths
 from fastsag.mel import LogMel
 from fastsag.training.loop import build_optimizer
-from fastsag.vocoder import build_vocoder
-from fastsag.vocoder.griffin_lim import GriffinLim
+from fastsag.vocoder.griffin_lim import GriffinLim, griffin_lim
+from fastsag.vocoder.vocos import Vocos
 
 RESOLUTIONS = ((512, 128), (1024, 256), (2048, 512), (4096, 1024))  # n_fft, hop
 _MEL_NOISE = 0.1  # log units: forgives the small errors of a generated mel
 _EDGE_FRAMES = 4  # of a crop, where the analysis window leaves the crop
+_REFINED = 8  # Griffin-Lim iterations of the validation's second line
 
 
 class VocoderModule(lightning.LightningModule):
@@ -33,16 +34,20 @@ class VocoderModule(lightning.LightningModule):
         super().__init__()
         self.config = config
         self.mel = LogMel(config.mel)
-        self.vocoder = build_vocoder(config.vocoder, config.mel)
+        self.vocoder = Vocos(config.mel, **config.vocoder.model_dump(exclude={"kind"}))
+        self.spectral = self.vocoder.spectral
         self.anchor = GriffinLim(config.mel, 32)
 
     def training_step(self, batch: dict[str, Tensor], index: int) -> Tensor:
         wave = batch["wave"]
         mel = self.mel(wave)
         noise = _MEL_NOISE * torch.rand(len(mel), 1, 1, device=mel.device)
-        sound = self.vocoder(mel + noise * torch.randn_like(mel))
-        terms = spectral_losses(*self._inner(sound, wave))
-        terms["mel"] = 2 * (self.mel(sound) - mel).abs().mean()
+        magnitude, phase = self.vocoder.spectrum(mel + noise * torch.randn_like(mel))
+        sound = self.spectral.inverse(magnitude * phase)
+        terms = self._scores(sound, wave, mel)
+        terms["mel"] = 2 * terms["mel"]
+        # The magnitude has a truth of its own, whatever the phase does to the sound.
+        terms["magnitude"] = log_distance(magnitude, self.spectral(wave).abs())
         total = torch.stack(list(terms.values())).sum()
         self.log_dict({f"train/{name}": value.detach() for name, value in terms.items()})
         self.log("train/loss", total.detach())
@@ -51,16 +56,26 @@ class VocoderModule(lightning.LightningModule):
     def validation_step(self, batch: dict[str, Tensor], index: int) -> None:
         wave = batch["wave"]
         mel = self.mel(wave)
-        for name, vocoder in (("vocoder", self.vocoder), ("griffin_lim", self.anchor)):
-            terms = spectral_losses(*self._inner(vocoder(mel), wave))
+        magnitude, phase = self.vocoder.spectrum(mel)
+        sounds = {
+            "vocoder": self.spectral.inverse(magnitude * phase),
+            f"vocoder_{_REFINED}": griffin_lim(self.spectral, magnitude, phase, _REFINED),
+            "griffin_lim": self.anchor(mel),
+        }
+        for name, sound in sounds.items():
+            terms = self._scores(sound, wave, mel)
             self.log_dict(
                 {f"validation/{name}_{key}": value for key, value in terms.items()},
                 batch_size=len(wave),
             )
 
-    def _inner(self, sound: Tensor, wave: Tensor) -> tuple[Tensor, Tensor]:
+    def _scores(self, sound: Tensor, wave: Tensor, mel: Tensor) -> dict[str, Tensor]:
+        """How far `sound` (B, N) is from `wave` (B, N), whose mel is `mel`; edges left out."""
         edge = _EDGE_FRAMES * self.config.mel.hop_length
-        return sound[:, edge:-edge], wave[:, edge:-edge]
+        terms = spectral_losses(sound[:, edge:-edge], wave[:, edge:-edge])
+        frames = slice(_EDGE_FRAMES, -_EDGE_FRAMES)
+        terms["mel"] = (self.mel(sound) - mel)[:, :, frames].abs().mean()
+        return terms
 
     def configure_optimizers(self) -> Any:
         return build_optimizer(self.vocoder.parameters(), self.config.training)
@@ -75,13 +90,18 @@ def spectral_losses(sound: Tensor, wave: Tensor) -> dict[str, Tensor]:
             torch.stft(part.float(), n_fft, hop, window=window, return_complex=True).abs()
             for part in (sound, wave)
         )
-        logs.append((made.clamp(min=1e-3).log() - true.clamp(min=1e-3).log()).abs().mean())
+        logs.append(log_distance(made, true))
         norms = (true - made).flatten(1).norm(dim=1) / true.flatten(1).norm(dim=1).clamp(min=1e-3)
         convergences.append(norms.mean())
     return {
         "log_magnitude": torch.stack(logs).mean(),
         "convergence": torch.stack(convergences).mean(),
     }
+
+
+def log_distance(made: Tensor, true: Tensor) -> Tensor:
+    """Mean distance of magnitudes in log units; what is under 1e-3 counts as silence."""
+    return (made.clamp(min=1e-3).log() - true.clamp(min=1e-3).log()).abs().mean()
 
 
 class WaveCrops(Dataset[dict[str, Tensor]]):
@@ -97,6 +117,8 @@ class WaveCrops(Dataset[dict[str, Tensor]]):
         return self.length
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
+        if not 0 <= index < self.length:
+            raise IndexError(index)
         rng = np.random.default_rng((self.seed, index))
         music = self.music[rng.integers(len(self.music))]
         start = rng.integers(len(music) - self.size)

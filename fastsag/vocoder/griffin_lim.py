@@ -24,9 +24,7 @@ class GriffinLim(nn.Module):
         return griffin_lim(self.spectral, magnitude, phase, self.iterations)
 
 
-def griffin_lim(
-    spectral: Spectral, magnitude: Tensor, phase: Tensor, iterations: int
-) -> Tensor:
+def griffin_lim(spectral: Spectral, magnitude: Tensor, phase: Tensor, iterations: int) -> Tensor:
     """Samples (B, T * hop) whose spectrum comes near `magnitude` (B, F, T).
 
     Args:

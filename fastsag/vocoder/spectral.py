@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from fastsag.config import MelConfig
 from fastsag.mel import filterbank, frame_spectrum
 
-
 # Width of a Hann window's main lobe as the Gaussian that fits it best (Průša et al. 2017, table 1).
 _HANN_GAMMA = 0.25645
+_MAGNITUDE_ROUNDS = 10  # more no longer improve the sound
 
 
 class Spectral(nn.Module):
@@ -21,21 +21,46 @@ class Spectral(nn.Module):
     """
 
     window: Tensor
+    filters: Tensor
+    shares: Tensor
     inverse_filters: Tensor
 
     def __init__(self, config: MelConfig) -> None:
         super().__init__()
         self.config = config
         self.register_buffer("window", torch.hann_window(config.win_length), persistent=False)
-        inverse = torch.linalg.pinv(torch.from_numpy(filterbank(config)))
+        filters = torch.from_numpy(filterbank(config))
+        shares = filters / filters.sum(0, keepdim=True).clamp(min=1e-9)  # of a bin, by band
+        inverse = torch.linalg.pinv(filters)
+        self.register_buffer("filters", filters.float(), persistent=False)
+        self.register_buffer("shares", shares.float(), persistent=False)
         self.register_buffer("inverse_filters", inverse.float(), persistent=False)
 
     def forward(self, wave: Tensor) -> Tensor:
         return frame_spectrum(wave, self.config, self.window)
 
     def magnitude(self, log_mel: Tensor) -> Tensor:
-        """Log mel (B, M, T) -> the least-squares magnitude (B, F, T), at least the log floor."""
-        magnitude = self.inverse_filters @ log_mel.float().exp()
+        """Log mel (B, M, T) -> a magnitude (B, F, T) >= 0 with nearly those bands.
+
+        Starts from the pseudo-inverse, whose negative values become a hundredth of the band's.
+        """
+        with torch.autocast(log_mel.device.type, enabled=False):  # large terms cancel here
+            bands = log_mel.float().exp()
+            least = 0.01 * (self.shares.T @ bands)
+            magnitude = torch.maximum(self.inverse_filters @ bands, least)
+        return self.fit(magnitude, log_mel, _MAGNITUDE_ROUNDS)
+
+    def fit(self, magnitude: Tensor, log_mel: Tensor, rounds: int) -> Tensor:
+        """Rescale `magnitude` (B, F, T) towards the bands of `log_mel` (B, M, T).
+
+        Expectation maximisation for non-negative linear systems (Shepp and Vardi 1982): each bin
+        takes the mean of what its bands lack; the shape inside a band stays.
+        """
+        with torch.autocast(log_mel.device.type, enabled=False):
+            bands = log_mel.float().exp()
+            for _ in range(rounds):
+                ratio = bands / (self.filters @ magnitude).clamp(min=self.config.log_floor)
+                magnitude = magnitude * (self.shares.T @ ratio)
         return magnitude.clamp(min=self.config.log_floor)
 
     def integrated_phase(self, magnitude: Tensor) -> Tensor:

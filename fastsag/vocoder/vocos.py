@@ -1,9 +1,8 @@
 """A Vocos-style vocoder: ConvNeXt blocks at frame rate and an inverse STFT (Siuzdak 2023).
 
-The network does not invent the magnitude: it corrects the least-squares magnitude that the mel
-already implies. Nor does it count time, which a convolution cannot do (a steady tone looks the same
-in every frame, but its phase turns): it only rotates the phase that the magnitude's own frequencies
-add up to.
+The network does not invent the magnitude: it moves energy inside the bands that the mel prescribes.
+Nor does it count time, which a convolution cannot do (a steady tone looks the same in every frame,
+but its phase turns): it only rotates the phase that the magnitude's own frequencies add up to.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ from fastsag.vocoder.griffin_lim import griffin_lim
 from fastsag.vocoder.spectral import Spectral
 
 _LARGEST_STEP = 6.0  # log units by which a magnitude may be corrected
+_FIT_ROUNDS = 3  # after the correction, which then only moves energy inside a band
 
 
 class Vocos(nn.Module):
@@ -63,6 +63,7 @@ class Vocos(nn.Module):
         )
         step = _LARGEST_STEP * torch.tanh(step / _LARGEST_STEP)
         magnitude = self.spectral.magnitude(log_mel) * step.exp()
+        magnitude = self.spectral.fit(magnitude, log_mel, _FIT_ROUNDS)
         length = torch.sqrt(real.square() + imaginary.square() + 1e-6)
         rotation = torch.complex(real / length, imaginary / length)
         # Detached: through a sum over all frames before it, a gradient would be noise.

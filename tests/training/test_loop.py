@@ -69,14 +69,15 @@ class Killed(Exception):
     pass
 
 
-def test_a_killed_run_ends_with_the_same_weights(tmp_path, monkeypatch):
-    training = settings()
+@pytest.mark.parametrize("save_every", [3, 5, 6, 10])
+def test_a_killed_run_ends_with_the_same_weights(tmp_path, monkeypatch, save_every):
+    training = settings(save_every=save_every)
     run(tmp_path / "whole", training)
 
     original = Module.training_step
 
     def dies(self, batch, index):
-        if self.trainer.global_step == 8:
+        if self.trainer.global_step == save_every + 1:
             raise Killed
         return original(self, batch, index)
 
@@ -102,6 +103,19 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_batch(tmp_path):
     with pytest.raises(UserError, match="bad-batch"):
         run(tmp_path, settings(), poison=10)
     assert (tmp_path / "bad-batch.safetensors").exists()
+
+
+def test_the_last_step_is_validated_with_the_averaged_weights(tmp_path, capsys):
+    run(tmp_path, settings(validate_every=5))
+    assert "step 12  validation" in capsys.readouterr().err
+
+
+def test_a_file_that_is_no_checkpoint_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"last\.ckpt: no checkpoint"):
+        averaged_weights(tmp_path)
+    (tmp_path / "last.ckpt").write_bytes(b"nonsense")
+    with pytest.raises(UserError, match=r"last\.ckpt: not a checkpoint"):
+        averaged_weights(tmp_path)
 
 
 def test_another_configuration_in_the_same_folder_is_refused(tmp_path):

@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from fastsag.config import GriffinLimConfig, MelConfig, VocosConfig
+from fastsag.config import (
+    GriffinLimConfig,
+    MelConfig,
+    TrainingConfig,
+    VocoderTraining,
+    VocosConfig,
+)
 from fastsag.mel import LogMel
 from fastsag.vocoder import build_vocoder
 from fastsag.vocoder.griffin_lim import griffin_lim
@@ -37,6 +43,16 @@ def test_every_frame_is_one_hop(config, kind, frames):
     assert vocoder(torch.zeros(2, 100, frames) - 8).shape == (2, frames * 256)
 
 
+@pytest.mark.parametrize("config", [PAPER, COMPACT])
+def test_magnitude_has_the_bands_of_the_mel(config):
+    mel = LogMel(config)(chord() + 0.01 * torch.randn(1, 93 * 256))
+    spectral = Spectral(config)
+    magnitude = spectral.magnitude(mel)
+    assert ((spectral.filters @ magnitude).log() - mel).abs().mean() < 0.05
+    lumpy = magnitude * torch.randn_like(magnitude).exp()
+    assert ((spectral.filters @ spectral.fit(lumpy, mel, 3)).log() - mel).abs().mean() < 0.15
+
+
 def convergence(spectral: Spectral, wave: torch.Tensor, magnitude: torch.Tensor) -> float:
     return float((spectral(wave).abs() - magnitude).norm() / magnitude.norm())
 
@@ -50,6 +66,18 @@ def test_griffin_lim_converges():
         for n in (0, 8, 32)
     ]
     assert errors[2] < errors[1] < errors[0] and errors[2] < 0.25
+
+
+@pytest.mark.parametrize("config", [PAPER, COMPACT])
+def test_integrated_phase_keeps_steady_tones(config):
+    spectral = Spectral(config)
+    magnitude = spectral(chord()).abs()[:, :, 4:-4]
+    random = torch.polar(torch.ones_like(magnitude), 6.28 * torch.rand_like(magnitude))
+    errors = [
+        convergence(spectral, spectral.inverse(magnitude * phase), magnitude)
+        for phase in (random, spectral.integrated_phase(magnitude))
+    ]
+    assert errors[1] < 0.65 * errors[0]
 
 
 def test_griffin_lim_is_deterministic_and_keeps_pitch():
@@ -77,3 +105,31 @@ def test_vocos_learns():
         optimizer.step()
         losses.append(float(loss))
     assert losses[-1] < 0.75 * losses[0]
+
+
+def test_training_lowers_the_loss(tmp_path):
+    pytest.importorskip("lightning")
+    from fastsag.training.loop import averaged_weights, fit
+    from fastsag.training.vocoder import VocoderModule, WaveCrops
+
+    training = TrainingConfig(
+        steps=20, batch_size=2, crop_frames=32, learning_rate=2e-3, clip_norm=1.0, ema_decay=0.9
+    )
+    small = VocosConfig(width=32, hidden=64, depth=2)
+    config = VocoderTraining(name="small", mel=COMPACT, vocoder=small, training=training)
+    music = [(chord(4.0)[0].numpy() * 32767).astype(np.int16)]
+    held_out = WaveCrops(music, 32 * 256, 4, 1)
+    torch.manual_seed(0)
+    module = VocoderModule(config)
+    before = magnitude_error(module, held_out)
+    fit(module, WaveCrops(music, 32 * 256, 40, 0), held_out, tmp_path, training, config)
+    module.load_state_dict(averaged_weights(tmp_path))
+    assert magnitude_error(module, held_out) < 0.9 * before
+
+
+@torch.no_grad()
+def magnitude_error(module, crops) -> float:
+    wave = torch.stack([crops[index]["wave"] for index in range(len(crops))])
+    made = module.vocoder(module.mel(wave))
+    logs = [Spectral(COMPACT)(sound).abs().clamp(min=1e-3).log() for sound in (made, wave)]
+    return float((logs[0] - logs[1]).abs().mean())
