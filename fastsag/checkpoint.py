@@ -115,7 +115,7 @@ def export(
 
 
 def device_of(name: str) -> torch.device:
-    """"auto", "cpu", "cuda" or "mps" -> a device that exists.
+    """ "auto", "cpu", "cuda" or "mps" -> a device that exists.
 
     Raises:
         UserError: the device is not there.

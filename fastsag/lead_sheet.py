@@ -28,7 +28,8 @@ STYLES = (
     "waltz",
 )
 NO_CHORD = "N"
-CHORDS = tuple(f"{root}:{quality}" for quality in ("maj", "min") for root in PITCH_CLASSES) + (
+CHORDS = (
+    *(f"{root}:{quality}" for quality in ("maj", "min") for root in PITCH_CLASSES),
     NO_CHORD,
 )
 TRIADS = {"maj": (0, 4, 7), "min": (0, 3, 7)}
@@ -40,7 +41,7 @@ _LETTERS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
 
 
 def pitch_class(name: str) -> int:
-    """"F#" -> 6; sharps and flats may repeat.
+    """ "F#" -> 6; sharps and flats may repeat.
 
     Raises:
         ValueError: not a note name.

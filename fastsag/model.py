@@ -168,9 +168,7 @@ def build(config: Config) -> FastSAG:
         resampler = InterpolationResampler(n_mels)
     sizes = config.denoiser.model_dump(exclude={"kind"})
     channels = n_mels + plan + context
-    network = _NETWORKS[config.denoiser.kind](
-        n_mels=n_mels, condition_channels=channels, **sizes
-    )
+    network = _NETWORKS[config.denoiser.kind](n_mels=n_mels, condition_channels=channels, **sizes)
     edm = config.edm
     planner = None
     if config.planner:

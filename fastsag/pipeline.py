@@ -193,11 +193,7 @@ class Accompanist:
                 known,
                 settings,
                 rng,
-                lambda step, steps, i=index: (
-                    progress("playing", i * steps + step, len(windows) * steps)
-                    if progress
-                    else None
-                ),
+                _tick(progress, index, len(windows)),
             )
             join(mel, fine, window, _FADE_FRAMES)
             join(prior, rough, window, _FADE_FRAMES)
@@ -303,9 +299,7 @@ class Accompanist:
         band = self.waveform(mel, progress)[: len(voice)]
         watch.lap("vocode")
         count = recording.samples.shape[1]
-        band = audio.resample(
-            band[None], self.config.mel.sample_rate, recording.sample_rate, count
-        )
+        band = audio.resample(band[None], self.config.mel.sample_rate, recording.sample_rate, count)
         mixed = audio.mix(recording.samples, band, recording.sample_rate, level_db)
         watch.lap("mix")
         record = self._record(recording, sheet, settings, watch.seconds, mixed, mel.shape[1])
@@ -381,6 +375,16 @@ class _Stopwatch:
     def lap(self, stage: str) -> None:
         now = time.perf_counter()
         self.seconds[stage], self._last = now - self._last, now
+
+
+def _tick(progress: Progress | None, index: int, windows: int) -> Callable[[int, int], None]:
+    """Progress of window `index` as progress of the whole."""
+
+    def tick(step: int, steps: int) -> None:
+        if progress:
+            progress("playing", index * steps + step, windows * steps)
+
+    return tick
 
 
 def _plan_features(

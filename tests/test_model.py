@@ -17,7 +17,9 @@ CONFIGS = Path(__file__).parents[1] / "configs"
 def test_the_papers_size():
     with torch.device("meta"):
         model = build(configuration.load(CONFIGS / "paper.yaml"))
-    counts = {name: sum(p.numel() for p in part.parameters()) for name, part in model.named_children()}
+    counts = {
+        name: sum(p.numel() for p in part.parameters()) for name, part in model.named_children()
+    }
     assert counts == {
         "projection": 158_178_816,
         "resampler": 15_243_876,
@@ -78,4 +80,6 @@ def test_the_denoiser_hears_every_part_of_its_condition(config):
     out = model.denoiser(torch.randn(1, 100, 64), torch.tensor([0.5]), channels)
     out.square().sum().backward()
     reached = channels.grad.abs().sum(-1)[0]
-    assert all(reached[part].min() > 0 for part in (slice(0, 100), slice(100, 140), slice(140, 241)))
+    assert all(
+        reached[part].min() > 0 for part in (slice(0, 100), slice(100, 140), slice(140, 241))
+    )

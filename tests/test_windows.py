@@ -1,5 +1,7 @@
 """Windows cover everything once and join without a trace."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -8,9 +10,7 @@ from hypothesis import strategies as st
 from fastsag.windows import join, spans
 
 
-@given(
-    total=st.integers(1, 5_000), size=st.integers(2, 600), overlap=st.integers(0, 599)
-)
+@given(total=st.integers(1, 5_000), size=st.integers(2, 600), overlap=st.integers(0, 599))
 def test_windows_cover_and_overlap(total, size, overlap):
     if overlap >= size:
         with pytest.raises(ValueError, match=str(overlap)):
@@ -18,7 +18,7 @@ def test_windows_cover_and_overlap(total, size, overlap):
         return
     windows = spans(total, size, overlap)
     assert windows[0].start == 0 and windows[0].known == 0 and windows[-1].stop == total
-    for before, after in zip(windows[:-1], windows[1:], strict=True):
+    for before, after in pairwise(windows):
         assert after.start == before.stop - overlap and after.known == overlap
         assert after.stop - after.start <= size and after.stop > before.stop
 

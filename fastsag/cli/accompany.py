@@ -167,9 +167,7 @@ def _run(
         task = bar.add_task(f"{job.source.name}: listening", total=None)
 
         def progress(stage: str, done: int, total: int) -> None:
-            bar.update(
-                task, description=f"{job.source.name}: {stage}", completed=done, total=total
-            )
+            bar.update(task, description=f"{job.source.name}: {stage}", completed=done, total=total)
 
         result = accompanist.accompany(
             job.source, settings=settings, level_db=level, progress=progress

@@ -110,9 +110,7 @@ def _train_planner(config: Config, songs: dict[str, list[Any]], out: Path) -> No
         scores.append(symbolic_song(compose(rng, style).record(), rate, rng))
     frames = planner.window * planner.patch
     items = training.steps * training.batch_size
-    crops = PlanDataset(
-        songs["train"], scores, frames, planner.patch, METRES, items, training.seed
-    )
+    crops = PlanDataset(songs["train"], scores, frames, planner.patch, METRES, items, training.seed)
     held_out = PlanDataset(
         songs["validation"], [], frames, planner.patch, METRES, 64, 1, augment=False
     )

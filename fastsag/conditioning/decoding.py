@@ -71,9 +71,7 @@ def beat_times(phasor: np.ndarray, rate_hz: float, duration: float) -> tuple[np.
     return _invert(times, tempo_hz, phase, duration), min(1.0, confidence)
 
 
-def _invert(
-    times: np.ndarray, tempo_hz: float, phase: np.ndarray, duration: float
-) -> np.ndarray:
+def _invert(times: np.ndarray, tempo_hz: float, phase: np.ndarray, duration: float) -> np.ndarray:
     """Times from 0 to just past `duration` at which tempo_hz * t + phase(t) is an integer."""
     grid = np.arange(0.0, duration + 2 / tempo_hz, 0.01)
     turns = tempo_hz * grid + np.interp(grid, times, phase)
@@ -83,9 +81,7 @@ def _invert(
     return beats[: max(2, int(np.searchsorted(beats, duration)) + 1)]
 
 
-def bar_lines(
-    bars: np.ndarray, times: np.ndarray, beats: np.ndarray
-) -> tuple[int, int, float]:
+def bar_lines(bars: np.ndarray, times: np.ndarray, beats: np.ndarray) -> tuple[int, int, float]:
     """Metre, index of the first downbeat and confidence from the bar phasors (L, metres)."""
     sheet = LeadSheet(beats, 4, 0, key_name(0), ("N",))
     position = sheet.beat_position(times)

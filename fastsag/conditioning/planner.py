@@ -69,7 +69,7 @@ class Planner(nn.Module):
         length = semantics.shape[0] // self.patch
         if length <= window:
             return PlanFrames(*(part.squeeze(0) for part in self(semantics.unsqueeze(0))))
-        starts = list(range(0, length - window, window // 2)) + [length - window]
+        starts = [*range(0, length - window, window // 2), length - window]
         weight = torch.bartlett_window(window + 2)[1:-1].to(semantics)
         sums: list[Tensor] | None = None
         total = torch.zeros(length).to(semantics)

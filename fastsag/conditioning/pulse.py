@@ -59,7 +59,7 @@ class PulseBank(nn.Module):
 
 
 def novelty(semantics: Tensor) -> Tensor:
-    """How much begins at each frame: onsets, rising energy, changing pitch. (B, S, D) -> (B, 1, S)."""
+    """How much begins at each frame: onset, rise, change of pitch. (B, S, D) -> (B, 1, S)."""
     earlier = F.pad(semantics, (0, 0, 2, 0), mode="replicate")[:, :-2]
     rise = (semantics[..., ENERGY] - earlier[..., ENERGY]).clamp(min=0)
     change = (semantics[..., CHROMA] - earlier[..., CHROMA]).clamp(min=0).sum(-1)

@@ -66,7 +66,8 @@ def compare(
     truth = truths(songs)
     keys = list(truth)
     rows = []
-    for name in (*ANCHORS, *systems):
+    judged: list[str | Path] = [*ANCHORS, *systems]
+    for name in judged:
         for index, key in enumerate(keys):
             if isinstance(name, Path):
                 recording = audio.read(candidate(name, key))

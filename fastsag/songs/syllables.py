@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import subprocess
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import soundfile
@@ -104,7 +105,7 @@ def _filled(voiced: np.ndarray) -> np.ndarray:
     """Voicing without gaps of up to 25 ms, which DIO leaves in vowels."""
     filled = voiced.copy()
     edges = np.flatnonzero(voiced)
-    for before, after in zip(edges[:-1], edges[1:], strict=True):
+    for before, after in pairwise(edges):
         if after - before <= 5:
             filled[before:after] = True
     return filled

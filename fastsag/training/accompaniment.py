@@ -89,9 +89,7 @@ class AccompanimentTraining(lightning.LightningModule):
         return build_optimizer(trained, self.config.training)
 
 
-def _chosen(
-    count: int, share: float, like: Tensor, generator: torch.Generator | None
-) -> Tensor:
+def _chosen(count: int, share: float, like: Tensor, generator: torch.Generator | None) -> Tensor:
     """Boolean (count, 1, 1), true with probability `share`."""
     return torch.rand(count, 1, 1, generator=generator, device=like.device) < share
 

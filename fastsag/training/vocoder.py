@@ -38,8 +38,8 @@ class VocoderModule(lightning.LightningModule):
         self.spectral = self.vocoder.spectral
         self.anchor = GriffinLim(config.mel, 32)
 
-    def training_step(self, batch: dict[str, Tensor], index: int) -> Tensor:
-        wave = batch["wave"]
+    def terms(self, wave: Tensor) -> dict[str, Tensor]:
+        """The named losses of crops (B, N)."""
         mel = self.mel(wave)
         noise = _MEL_NOISE * torch.rand(len(mel), 1, 1, device=mel.device)
         magnitude, phase = self.vocoder.spectrum(mel + noise * torch.randn_like(mel))
@@ -48,6 +48,10 @@ class VocoderModule(lightning.LightningModule):
         terms["mel"] = 2 * terms["mel"]
         # The magnitude has a truth of its own, whatever the phase does to the sound.
         terms["magnitude"] = log_distance(magnitude, self.spectral(wave).abs())
+        return terms
+
+    def training_step(self, batch: dict[str, Tensor], index: int) -> Tensor:
+        terms = self.terms(batch["wave"])
         total = torch.stack(list(terms.values())).sum()
         self.log_dict({f"train/{name}": value.detach() for name, value in terms.items()})
         self.log("train/loss", total.detach())

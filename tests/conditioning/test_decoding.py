@@ -46,15 +46,15 @@ def test_decodes_the_true_song(bpm, metre):
     start = sheet.beats[sheet.first_downbeat]
     bar = metre * 60 / bpm
     assert abs((start - first + bar / 2) % bar - bar / 2) < 0.05
-    played = [label for time, label in sheet.chord_times() if first - 0.1 < time < seconds - bar / 2]
+    played = [
+        label for time, label in sheet.chord_times() if first - 0.1 < time < seconds - bar / 2
+    ]
     assert played == chords[: len(played)] and len(played) >= 11
 
 
 def test_beats_follow_a_singer_who_drifts():
     rng = np.random.default_rng(0)
-    frames, times, position = frames_of(
-        100, 4, 0, ["C:maj"], "C major", 120.0, 0.1, rng, drift=0.5
-    )
+    frames, times, position = frames_of(100, 4, 0, ["C:maj"], "C major", 120.0, 0.1, rng, drift=0.5)
     phasor = frames.beat[:, 0].numpy() + 1j * frames.beat[:, 1].numpy()
     beats, confidence = beat_times(phasor, RATE, 120.0)
     error = np.interp(beats, times, position)
