@@ -52,6 +52,9 @@ def train(
     if dry_run:
         print(configuration.dump(resolved), end="")
         return
+    import torch
+
+    torch.manual_seed(resolved.training.seed)  # initial weights
     songs = {split: _songs(data, resolved, split) for split in ("train", "validation")}
     if part is Part.planner:
         _train_planner(resolved, songs, out)

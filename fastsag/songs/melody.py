@@ -9,13 +9,11 @@ import numpy as np
 from fastsag.lead_sheet import chord_tones
 from fastsag.songs.harmony import scale_over
 
-SYLLABLES = tuple(  # noqa: SIM905 - one word a line would fill a page
-    (
-        "la da na ma no oh love night day you me sun rain home time go know see way heart sky"
-        " fall run light long blue road dream song more low near gone down wind moon new line"
-        " rose man one may river sea boy girl lonely over away alone all I'm we're"
-    ).split()
-)
+SYLLABLES = (  # noqa: SIM905 - one word a line would fill a page
+    "la da na ma no oh love night day you me sun rain home time go know see way heart sky fall"
+    " run light long blue road dream song more low near gone down wind moon new line rose man"
+    " one may river sea boy girl lonely over away alone all I'm we're"
+).split()
 
 
 @dataclass(frozen=True)
