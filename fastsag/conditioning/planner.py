@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fastsag.conditioning.pulse import PULSES, PulseBank
+from fastsag.conditioning.pulse import BAR_PULSES, BEAT_PULSES, PulseBank
 from fastsag.lead_sheet import CHORDS, MODES
 from fastsag.nn.transformer import Transformer
 
@@ -36,29 +36,44 @@ class PlanFrames(NamedTuple):
 
 
 class Planner(nn.Module):
-    """Semantics (B, S, D) -> `PlanFrames` at S // patch tokens."""
+    """Semantics (B, S, D) -> `PlanFrames` at S // patch tokens.
+
+    The transformer does not draw beat and bar phases; it steers the candidates of the `PulseBank`:
+    each phase is a sum of them with complex weights of its own at every token.
+    """
 
     def __init__(
         self, *, dim: int, rate_hz: float, width: int, depth: int, heads: int, patch: int
     ) -> None:
         super().__init__()
         self.patch = patch
-        self.sizes = (2, 2 * len(METRES), len(CHORDS), KEYS)
+        self.pulses = PulseBank(rate_hz, patch)
+        steering = (2 * BEAT_PULSES, 2 * len(METRES) * BAR_PULSES)
+        self.sizes = (*steering, len(CHORDS), KEYS)
         self.embed = nn.Sequential(
             nn.Conv1d(dim, width, 5, padding=2),
             nn.GELU(),
             nn.Conv1d(width, width, patch, stride=patch),
         )
-        self.pulses = PulseBank(rate_hz, patch)
-        self.embed_pulses = nn.Conv1d(PULSES, width, 1)
+        self.embed_pulses = nn.Conv1d(3 * (BEAT_PULSES + BAR_PULSES), width, 1)
         self.body = Transformer(width=width, depth=depth, heads=heads)
         self.head = nn.Linear(width, sum(self.sizes))
 
     def forward(self, semantics: Tensor) -> PlanFrames:
-        tokens = self.embed(semantics.transpose(1, 2))
-        tokens = (tokens + self.embed_pulses(self.pulses(semantics))).transpose(1, 2)
-        beat, bars, chords, keys = self.head(self.body(tokens)).split(self.sizes, dim=-1)
-        return PlanFrames(beat, bars.unflatten(-1, (len(METRES), 2)), chords, keys)
+        beats, bars = self.pulses(semantics)  # (B, K, 2, L)
+        pulses = torch.cat([beats, bars], dim=1)
+        strength = pulses.square().sum(2).add(1e-6).sqrt()
+        heard = torch.cat([pulses.flatten(1, 2), strength], dim=1)
+        tokens = self.embed(semantics.transpose(1, 2)) + self.embed_pulses(4 * heard)
+        parts = self.head(self.body(tokens.transpose(1, 2))).float().split(self.sizes, dim=-1)
+        beat_weights = parts[0].unflatten(-1, (1, BEAT_PULSES, 2))
+        bar_weights = parts[1].unflatten(-1, (len(METRES), BAR_PULSES, 2))
+        return PlanFrames(
+            steer(beat_weights, _unit(beats)).squeeze(2),
+            steer(bar_weights, _unit(bars)),
+            parts[2],
+            parts[3],
+        )
 
     @torch.no_grad()
     def plan_frames(self, semantics: Tensor, window: int) -> PlanFrames:
@@ -83,6 +98,18 @@ class Planner(nn.Module):
             total[start : start + window] += weight
         assert sums is not None
         return PlanFrames(*(full / _expand(total, full) for full in sums))
+
+
+def steer(weights: Tensor, pulses: Tensor) -> Tensor:
+    """Complex weights (B, L, C, K, 2) on pulses (B, L, 1, K, 2), summed over K: (B, L, C, 2)."""
+    (a, b), (x, y) = weights.unbind(-1), pulses.unbind(-1)
+    return torch.stack([(a * x - b * y).sum(-1), (a * y + b * x).sum(-1)], dim=-1)
+
+
+def _unit(pulses: Tensor) -> Tensor:
+    """Pulses (B, K, 2, L) -> (B, L, 1, K, 2), of length near 1 but where nothing is heard."""
+    length = pulses.square().sum(2, keepdim=True).add(1e-6).sqrt()
+    return (pulses / (length + 0.03)).permute(0, 3, 1, 2).unsqueeze(2)
 
 
 def planner_losses(

@@ -15,16 +15,16 @@ from torch import Tensor, nn
 
 from fastsag.conditioning.encoders.melodic import CHROMA, ENERGY, ONSET
 
+BEAT_PULSES, BAR_PULSES = 36, 28
 # (lowest BPM, highest BPM, pulses, window's standard deviation in seconds): beats, then bars.
-_BANKS = ((45.0, 200.0, 36, 2.5), (12.0, 60.0, 28, 5.0))
-PULSES = 2 * sum(count for _, _, count, _ in _BANKS)  # cosine and sine of each
+_BANKS = ((45.0, 200.0, BEAT_PULSES, 2.5), (12.0, 60.0, BAR_PULSES, 5.0))
 
 
 class PulseBank(nn.Module):
-    """Melodic semantics (B, S, 39) -> candidate beat phasors (B, PULSES, S // patch).
+    """Melodic semantics (B, S, 39) -> candidate phasors of beats and of bars.
 
-    Channel 2k is the cosine and 2k + 1 the sine of the phase at pulse k's tempo, 0 at note starts;
-    their length, 0..1, says how well the note starts around fit that tempo.
+    Two tensors (B, K, 2, S // patch): cosine and sine of the phase at pulse k's tempo, 0 at note
+    starts; their length, 0..1, says how well the note starts around fit that tempo.
 
     Args:
         rate_hz: semantic frames a second.
@@ -45,7 +45,7 @@ class PulseBank(nn.Module):
             kernel = torch.cat([waves, window[None]]).unsqueeze(1)
             self.register_buffer(f"kernel{number}", kernel, persistent=False)
 
-    def forward(self, semantics: Tensor) -> Tensor:
+    def forward(self, semantics: Tensor) -> tuple[Tensor, Tensor]:
         curve = novelty(semantics.float())
         length = curve.shape[-1] // self.patch
         parts = []
@@ -54,8 +54,8 @@ class PulseBank(nn.Module):
             padded = F.pad(curve, (kernel.shape[-1] // 2, kernel.shape[-1] // 2))
             with torch.autocast(curve.device.type, enabled=False):
                 sums = F.conv1d(padded, kernel, stride=self.patch)[..., :length]
-            parts.append(sums[:, :-1] / (sums[:, -1:] + 1.0))
-        return torch.cat(parts, dim=1)
+            parts.append((sums[:, :-1] / (sums[:, -1:] + 1.0)).unflatten(1, (-1, 2)))
+        return parts[0], parts[1]
 
 
 def novelty(semantics: Tensor) -> Tensor:
