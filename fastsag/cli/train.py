@@ -113,8 +113,7 @@ def _train_planner(config: Config, songs: dict[str, list[Any]], out: Path) -> No
         scores.append(symbolic_song(compose(rng, style).record(), rate, rng))
     frames = planner.window * planner.patch
     items = training.steps * training.batch_size
-    crops = PlanDataset(songs["train"], scores, frames, planner.patch, METRES, items, training.seed)
-    held_out = PlanDataset(
-        songs["validation"], [], frames, planner.patch, METRES, 64, 1, augment=False
-    )
+    shape = (frames, planner.patch, rate, METRES)
+    crops = PlanDataset(songs["train"], scores, *shape, items, training.seed)
+    held_out = PlanDataset(songs["validation"], [], *shape, 64, 1, augment=False)
     fit(PlannerTraining(config), crops, held_out, out, training, config)

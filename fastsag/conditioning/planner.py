@@ -38,8 +38,9 @@ class PlanFrames(NamedTuple):
 class Planner(nn.Module):
     """Semantics (B, S, D) -> `PlanFrames` at S // patch tokens.
 
-    The transformer does not draw beat and bar phases; it steers the candidates of the `PulseBank`:
-    each phase is a sum of them with complex weights of its own at every token.
+    One transformer reads the harmony; a second, which knows what the first found, the rhythm. It
+    does not draw beat and bar phases but steers the candidates of the `PulseBank`: each phase is a
+    sum of them with complex weights of its own at every token.
     """
 
     def __init__(
@@ -48,31 +49,31 @@ class Planner(nn.Module):
         super().__init__()
         self.patch = patch
         self.pulses = PulseBank(rate_hz, patch)
-        steering = (2 * BEAT_PULSES, 2 * len(METRES) * BAR_PULSES)
-        self.sizes = (*steering, len(CHORDS), KEYS)
         self.embed = nn.Sequential(
             nn.Conv1d(dim, width, 5, padding=2),
             nn.GELU(),
             nn.Conv1d(width, width, patch, stride=patch),
         )
+        self.harmony = Transformer(width=width, depth=depth, heads=heads)
+        self.chords = nn.Linear(width, len(CHORDS) + KEYS)
         self.embed_pulses = nn.Conv1d(3 * (BEAT_PULSES + BAR_PULSES), width, 1)
-        self.body = Transformer(width=width, depth=depth, heads=heads)
-        self.head = nn.Linear(width, sum(self.sizes))
+        self.rhythm = Transformer(width=width, depth=depth, heads=heads)
+        self.steering = nn.Linear(width, 2 * BEAT_PULSES + 2 * len(METRES) * BAR_PULSES)
 
     def forward(self, semantics: Tensor) -> PlanFrames:
+        harmony = self.harmony(self.embed(semantics.transpose(1, 2)).transpose(1, 2))
+        chords, keys = self.chords(harmony).float().split((len(CHORDS), KEYS), dim=-1)
         beats, bars = self.pulses(semantics)  # (B, K, 2, L)
         pulses = torch.cat([beats, bars], dim=1)
         strength = pulses.square().sum(2).add(1e-6).sqrt()
-        heard = torch.cat([pulses.flatten(1, 2), strength], dim=1)
-        tokens = self.embed(semantics.transpose(1, 2)) + self.embed_pulses(4 * heard)
-        parts = self.head(self.body(tokens.transpose(1, 2))).float().split(self.sizes, dim=-1)
-        beat_weights = parts[0].unflatten(-1, (1, BEAT_PULSES, 2))
-        bar_weights = parts[1].unflatten(-1, (len(METRES), BAR_PULSES, 2))
+        heard = self.embed_pulses(torch.cat([pulses.flatten(1, 2), strength], dim=1))
+        weights = self.steering(self.rhythm(harmony + heard.transpose(1, 2))).float()
+        beat_weights, bar_weights = weights.tensor_split([2 * BEAT_PULSES], dim=-1)
         return PlanFrames(
-            steer(beat_weights, _unit(beats)).squeeze(2),
-            steer(bar_weights, _unit(bars)),
-            parts[2],
-            parts[3],
+            steer(beat_weights.unflatten(-1, (1, BEAT_PULSES, 2)), _unit(beats)).squeeze(2),
+            steer(bar_weights.unflatten(-1, (len(METRES), BAR_PULSES, 2)), _unit(bars)),
+            chords,
+            keys,
         )
 
     @torch.no_grad()

@@ -11,6 +11,10 @@ from torch.utils.data import Dataset
 
 from fastsag.data.features import Song
 
+# A slow song in eighths and a fast one in quarters sound alike from the voice alone. The planner
+# learns one answer, beats no slower than this; a slower song's count twice as fast.
+SLOWEST_BPM = 78.0
+
 
 class CropDataset(Dataset[dict[str, Tensor]]):
     """Aligned crops of voice semantics, accompaniment semantics, mel and plan.
@@ -70,13 +74,14 @@ class PlanDataset(Dataset[dict[str, Tensor]]):
         symbolic: Sequence[Song],
         frames: int,
         patch: int,
+        rate_hz: float,
         metres: tuple[int, ...],
         length: int,
         seed: int,
         augment: bool = True,
     ) -> None:
         self.pools = [pool for pool in (list(songs), list(symbolic)) if pool]
-        self.frames, self.patch, self.metres = frames, patch, metres
+        self.frames, self.patch, self.rate_hz, self.metres = frames, patch, rate_hz, metres
         self.length, self.seed, self.augment = length, seed, augment
 
     def __len__(self) -> int:
@@ -99,14 +104,24 @@ class PlanDataset(Dataset[dict[str, Tensor]]):
             voice = augment(voice, 3 * steps + fine, rng)
             chord, key = transpose(chord, key, steps)
         middle = slice(self.patch // 2, None, self.patch)
+        beat = _extended(song.beat[start:stop], self.frames)
+        bar = _extended(song.bar[start:stop], self.frames)
+        if tempo(song.beat, self.rate_hz) < SLOWEST_BPM:
+            beat, bar = 2 * beat % 1, 2 * bar % 1
         return {
             "voice": torch.from_numpy(voice.astype(np.float32)),
-            "beat": _tensor(_extended(song.beat[start:stop], self.frames)[middle]),
-            "bar": _tensor(_extended(song.bar[start:stop], self.frames)[middle]),
+            "beat": _tensor(beat[middle]),
+            "bar": _tensor(bar[middle]),
             "chord": torch.from_numpy(chord[middle]),
             "metre": torch.tensor(self.metres.index(song.metre)),
             "key": torch.tensor(key),
         }
+
+
+def tempo(beat: np.ndarray, rate_hz: float) -> float:
+    """Beats per minute of a phase track (S,) in turns."""
+    turns = np.unwrap(beat.astype(np.float64), period=1.0)
+    return float(60 * rate_hz * (turns[-1] - turns[0]) / (len(turns) - 1))
 
 
 def transpose(chord: np.ndarray, key: int, steps: int) -> tuple[np.ndarray, int]:

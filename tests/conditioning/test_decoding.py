@@ -32,7 +32,7 @@ def frames_of(bpm, metre, first, chords, key, seconds, noise, rng, drift=0.0):
     return PlanFrames(*(torch.from_numpy(part) for part in parts)), times, position
 
 
-@pytest.mark.parametrize(("bpm", "metre"), [(72, 4), (97.3, 3), (128, 4), (150, 3)])
+@pytest.mark.parametrize(("bpm", "metre"), [(78, 4), (97.3, 3), (128, 4), (150, 3)])
 def test_decodes_the_true_song(bpm, metre):
     rng = np.random.default_rng(metre)
     chords = ["A:min", "F:maj", "C:maj", "G:maj"] * 3
