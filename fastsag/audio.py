@@ -265,6 +265,7 @@ def mix(voice: np.ndarray, accompaniment: np.ndarray, rate: int, level_db: float
     if math.isfinite(voice_lufs) and math.isfinite(band_lufs):
         gain_db = voice_lufs + level_db - band_lufs - spread_db
     band = accompaniment * np.float32(10 ** (gain_db / 20))
+    del accompaniment  # an hour of audio: free it before the mix is made, if nobody else holds it
     samples = voice + band
     peak = max(_peak(samples), _peak(band))
     common = min(1.0, 10 ** (PEAK_DBFS / 20) / max(peak, 1e-9))

@@ -197,8 +197,9 @@ class Accompanist:
             )
             join(mel, fine, window, _FADE_FRAMES)
             join(prior, rough, window, _FADE_FRAMES)
-        mel = denormalize(torch.from_numpy(mel), config.mel).numpy()
-        return denormalize(torch.from_numpy(prior), config.mel).numpy(), mel
+        for part in (prior, mel):
+            part[:] = denormalize(torch.from_numpy(part), config.mel).numpy()
+        return prior, mel
 
     def _window(
         self,
@@ -293,14 +294,24 @@ class Accompanist:
         watch.lap("read")
         semantics = self.semantics(voice)
         sheet = lead_sheet or self.plan(semantics, settings.style or self._style(settings.seed))
+        voice_mel, length = self.log_mel(voice), len(voice)
+        del voice  # long recordings: no copy that is not needed any more
         watch.lap("plan")
         prior, mel = self.mel(semantics, sheet, settings, progress)
         watch.lap("denoise")
-        band = self.waveform(mel, progress)[: len(voice)]
+        band = self.waveform(mel, progress)
         watch.lap("vocode")
-        count = recording.samples.shape[1]
-        band = audio.resample(band[None], self.config.mel.sample_rate, recording.sample_rate, count)
-        mixed = audio.mix(recording.samples, band, recording.sample_rate, level_db)
+        mixed = audio.mix(
+            recording.samples,
+            audio.resample(
+                band[None, :length],
+                self.config.mel.sample_rate,
+                recording.sample_rate,
+                recording.samples.shape[1],
+            ),
+            recording.sample_rate,
+            level_db,
+        )
         watch.lap("mix")
         record = self._record(recording, sheet, settings, watch.seconds, mixed, mel.shape[1])
         return Accompaniment(
@@ -308,7 +319,7 @@ class Accompanist:
             mix=mixed.samples,
             sample_rate=recording.sample_rate,
             record=record,
-            voice_mel=self.log_mel(voice),
+            voice_mel=voice_mel,
             prior=prior,
             mel=mel,
             lead_sheet=sheet,

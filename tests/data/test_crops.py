@@ -1,0 +1,87 @@
+"""Crops: aligned, repeatable, and truthfully transposed."""
+
+import numpy as np
+import pytest
+
+from fastsag.conditioning.planner import METRES
+from fastsag.config import MelConfig, MelodicConfig
+from fastsag.data.crops import CropDataset, PlanDataset, tempo, transpose
+from fastsag.data.features import FeatureExtractor, load_songs
+from fastsag.data.shards import Record, write_shard
+from fastsag.data.symbolic import symbolic_song
+from fastsag.lead_sheet import PLAN_FEATURES, chord_index, key_index
+from fastsag.songs.composition import compose
+
+MEL = MelConfig(n_fft=2048, win_length=2048, scale="low_linear")
+RATE_HZ = 46.875
+
+
+def record(seed: int = 0) -> Record:
+    """A short score with sines for voice and band."""
+    score = compose(np.random.default_rng(seed))
+    meta = {**score.record(), "song": f"s{seed}", "split": "train", "sample_rate": 24_000}
+    samples = np.sin(2 * np.pi * 220 * np.arange(int(score.duration * 24_000)) / 24_000)
+    samples = (0.1 * samples).astype(np.float32)
+    return Record(f"s{seed}", samples, samples, meta)
+
+
+def test_features_line_up_and_are_cached(tmp_path):
+    write_shard(tmp_path / "a.tar", [record(1), record(2)])
+    songs = load_songs(tmp_path, MEL, MelodicConfig(), ("train",))
+    assert len(songs) == 2
+    for song in songs:
+        frames = song.mel.shape[1]
+        assert abs(2 * len(song.voice) - frames) <= 2
+        assert song.plan.shape == (PLAN_FEATURES, frames)
+        assert len(song.beat) == len(song.bar) == len(song.chord) == len(song.voice)
+    cache = next(tmp_path.glob("*.npz"))
+    stamp = cache.stat().st_mtime_ns
+    again = load_songs(tmp_path, MEL, MelodicConfig(), ("train",))
+    assert cache.stat().st_mtime_ns == stamp
+    assert np.array_equal(songs[0].mel, again[0].mel)
+
+
+def test_crops_depend_on_seed_and_index_alone():
+    extractor = FeatureExtractor(MEL, MelodicConfig())
+    one = record(1)
+    songs = [extractor(one.vocals, one.accompaniment, one.meta)]
+    crops = CropDataset(songs, frames=256, length=10, seed=3)
+    first, again = crops[4], CropDataset(songs, frames=256, length=99, seed=3)[4]
+    assert all(first[name].equal(again[name]) for name in first)
+    assert first["mel"].shape == (100, 256) and first["voice"].shape == (128, 39)
+    with pytest.raises(ValueError, match="none of 1 songs"):
+        CropDataset(songs, frames=10**6, length=1, seed=0)
+
+
+def test_transposition_moves_chords_and_key_together():
+    chords = np.array([chord_index("C:maj"), chord_index("A:min"), chord_index("N"), -1])
+    moved, key = transpose(chords, key_index("C major"), 2)
+    assert list(moved) == [chord_index("D:maj"), chord_index("B:min"), chord_index("N"), -1]
+    assert key == key_index("D major")
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_symbolic_voices_sing_their_score(seed):
+    score = compose(np.random.default_rng(seed))
+    song = symbolic_song(score.record(), RATE_HZ, np.random.default_rng(seed))
+    hits = []
+    for note in score.notes:
+        middle = 0.5 * (score.seconds(note.start) + score.seconds(note.end))
+        peak = song.voice[int(middle * RATE_HZ), :36].astype(float).argmax()
+        distance = (peak - 3 * note.pitch + 18) % 36 - 18
+        hits.append(abs(distance) <= 2)
+    assert np.mean(hits) > 0.9
+    assert tempo(song.beat, RATE_HZ) == pytest.approx(score.tempo, rel=0.01)
+
+
+def test_slow_songs_count_twice_as_fast_for_the_planner():
+    score = next(
+        score
+        for score in (compose(np.random.default_rng(i), "ballad") for i in range(50))
+        if score.tempo < 75
+    )
+    song = symbolic_song(score.record(), RATE_HZ, np.random.default_rng(0))
+    dataset = PlanDataset([], [song], 256, 4, RATE_HZ, METRES, 1, 0)
+    assert tempo(dataset[0]["beat"].numpy(), RATE_HZ / 4) == pytest.approx(
+        2 * score.tempo, rel=0.03
+    )
