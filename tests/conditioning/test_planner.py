@@ -16,7 +16,7 @@ def clicks(
 ) -> tuple[torch.Tensor, np.ndarray]:
     """Semantics with an onset on every beat, and the true beat position of each frame."""
     times = (np.arange(int(seconds * RATE)) + 0.5) / RATE
-    position = (times - first) * bpm / 60
+    position = (times - 0.31) * bpm / 60
     semantics = torch.zeros(1, len(times), SIZE)
     phase = position - np.round(position)
     near = np.abs(phase) * 60 / bpm < 0.5 / RATE
