@@ -9,13 +9,9 @@ windows: each sees the end of the one before as context, so that the band stays 
 from __future__ import annotations
 
 import dataclasses
-import platform
-import time
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -32,7 +28,7 @@ from fastsag.errors import UserError
 from fastsag.lead_sheet import STYLES, LeadSheet
 from fastsag.mel import LogMel, denormalize
 from fastsag.model import FastSAG
-from fastsag.version import __version__
+from fastsag.take import Accompaniment, Settings, Stopwatch, describe
 from fastsag.windows import join, spans
 
 Progress = Callable[[str, int, int], None]  # stage, steps done, steps in all
@@ -42,40 +38,6 @@ _FADE_FRAMES = 32
 _CHUNK_SECONDS = 40  # encoder and vocoder work through long audio in pieces of this length
 _PICTURE_SECONDS = 120
 _MARGIN_FRAMES = 48  # vocoder context on both sides of a piece
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How to generate. None takes the checkpoint's default.
-
-    sampler: name in `SAMPLERS`. steps: sampler steps. guidance: 1 is none. seed: of noise and
-    style. style: one of `STYLES`; None lets the seed choose.
-    """
-
-    sampler: str | None = None
-    steps: int | None = None
-    guidance: float | None = None
-    seed: int = 0
-    style: str | None = None
-
-
-@dataclass(frozen=True)
-class Accompaniment:
-    """What `Accompanist.accompany` returns.
-
-    accompaniment: (1, N) as it sounds in the mix. mix: (C, N), the original voice and the band.
-    sample_rate: the input's, as is N. record: what was done, ready for JSON. voice_mel, prior,
-    mel: (M, T) log units, for pictures.
-    """
-
-    accompaniment: np.ndarray
-    mix: np.ndarray
-    sample_rate: int
-    record: dict[str, Any]
-    voice_mel: np.ndarray
-    prior: np.ndarray
-    mel: np.ndarray
-    lead_sheet: LeadSheet | None
 
 
 class Accompanist:
@@ -288,7 +250,7 @@ class Accompanist:
             raise UserError(
                 f"--sampler {settings.sampler}: unknown; choose one of {', '.join(SAMPLERS)}"
             )
-        watch = _Stopwatch()
+        watch = Stopwatch()
         recording = source if isinstance(source, Recording) else audio.read(source)
         voice = self.prepare(recording)
         watch.lap("read")
@@ -313,7 +275,12 @@ class Accompanist:
             level_db,
         )
         watch.lap("mix")
-        record = self._record(recording, sheet, settings, watch.seconds, mixed, mel.shape[1])
+        record = {
+            "checkpoint": self.name,
+            "device": str(self.device),
+            "precision": self.precision,
+            **describe(self.config, recording, sheet, settings, watch.seconds, mixed, mel.shape[1]),
+        }
         return Accompaniment(
             accompaniment=mixed.accompaniment,
             mix=mixed.samples,
@@ -334,58 +301,6 @@ class Accompanist:
         voice = voice[: _PICTURE_SECONDS * self.config.mel.sample_rate]
         wave = torch.from_numpy(voice).unsqueeze(0).to(self.device)
         return self.spectrogram(wave)[0].cpu().numpy()
-
-    def _record(
-        self,
-        recording: Recording,
-        sheet: LeadSheet | None,
-        settings: Settings,
-        seconds: dict[str, float],
-        mixed: audio.Mix,
-        frames: int,
-    ) -> dict[str, Any]:
-        """What was done, for the JSON beside the audio."""
-        config = self.config
-        duration = recording.samples.shape[1] / recording.sample_rate
-        windows = spans(frames, config.window.frames, config.window.context)
-        total = sum(seconds.values())
-        return {
-            "fastsag": __version__,
-            "checkpoint": self.name,
-            "device": str(self.device),
-            "precision": self.precision,
-            "seed": settings.seed,
-            "sampler": settings.sampler or config.sampler.name,
-            "steps": settings.steps or config.sampler.steps,
-            "guidance": (
-                config.sampler.guidance if settings.guidance is None else settings.guidance
-            ),
-            "windows": len(windows),
-            "duration_seconds": round(duration, 3),
-            "sample_rate": recording.sample_rate,
-            "channels": len(recording.samples),
-            "seconds": {stage: round(value, 3) for stage, value in seconds.items()},
-            "real_time_factor": round(total / duration, 4),
-            "loudness": mixed.figures(),
-            "lead_sheet": sheet.to_dict() if sheet else None,
-            "versions": {
-                "python": platform.python_version(),
-                "torch": torch.__version__,
-                "numpy": np.__version__,
-            },
-        }
-
-
-class _Stopwatch:
-    """Seconds by stage."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self._last = time.perf_counter()
-
-    def lap(self, stage: str) -> None:
-        now = time.perf_counter()
-        self.seconds[stage], self._last = now - self._last, now
 
 
 def _tick(progress: Progress | None, index: int, windows: int) -> Callable[[int, int], None]:

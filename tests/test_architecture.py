@@ -20,7 +20,7 @@ LEVELS = {
     0: {"errors", "version", "windows", "nn", "mel", "audio", "config", "lead_sheet"},
     1: {"conditioning", "diffusion", "vocoder", "codec"},
     2: {"model", "losses", "checkpoint"},
-    3: {"pipeline", "data", "songs", "plots", "fastsag"},  # fastsag: the public API
+    3: {"pipeline", "take", "data", "songs", "plots", "fastsag"},  # fastsag: the public API
     4: {"training", "evaluation", "baselines", "benchmarks"},
     5: {"cli", "app"},
 }
@@ -32,18 +32,20 @@ SIDEWAYS = {
     ("checkpoint", "model"),
     ("songs", "data"),  # the generator writes training records
     ("fastsag", "pipeline"),
+    ("fastsag", "take"),
+    ("pipeline", "take"),
     ("baselines", "training"),
     ("cli", "app"),
 }
 # Downward imports that are nevertheless forbidden.
 NEVER = {
     **{part: {"model", "checkpoint", "losses"} for part in ("data", "songs", "plots")},
-    "evaluation": {"model", "checkpoint", "losses", "pipeline"},
+    "evaluation": {"model", "checkpoint", "losses", "pipeline", "take"},
 }
 # Parts that may import these parts alone.
 ONLY = {
     "losses": {"errors"},
-    "app": {"pipeline", "fastsag", "errors", "version"},
+    "app": {"pipeline", "take", "fastsag", "errors", "version"},
 }
 LOSSES_THIRD_PARTIES = {"torch"}
 

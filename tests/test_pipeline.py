@@ -11,7 +11,8 @@ from fastsag import config as configuration
 from fastsag.audio import Recording
 from fastsag.errors import UserError
 from fastsag.model import build
-from fastsag.pipeline import Accompanist, Settings
+from fastsag.pipeline import Accompanist
+from fastsag.take import Settings
 from fastsag.vocoder import build_vocoder
 
 CONFIGS = Path(__file__).parents[1] / "configs"

@@ -83,7 +83,8 @@ def accompany(
         raise UserError("--reference: only drawn with --plot; add --plot")
     jobs = _plan_jobs(inputs, output, takes, format.value, plot, overwrite)
     _make_folder(output)
-    from fastsag.pipeline import Accompanist, Settings
+    from fastsag.pipeline import Accompanist
+    from fastsag.take import Settings
 
     accompanist = Accompanist.from_pretrained(checkpoint, device, precision)
     failures = 0

@@ -1,0 +1,108 @@
+"""One take: what is asked for, what comes back, and the record of what was done."""
+
+from __future__ import annotations
+
+import platform
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from fastsag.audio import Mix, Recording
+from fastsag.config import Config
+from fastsag.lead_sheet import LeadSheet
+from fastsag.version import __version__
+from fastsag.windows import spans
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to generate. None takes the checkpoint's default.
+
+    sampler: name in `SAMPLERS`. steps: sampler steps. guidance: 1 is none. seed: of noise and
+    style. style: one of `STYLES`; None lets the seed choose.
+    """
+
+    sampler: str | None = None
+    steps: int | None = None
+    guidance: float | None = None
+    seed: int = 0
+    style: str | None = None
+
+
+@dataclass(frozen=True)
+class Accompaniment:
+    """What `Accompanist.accompany` returns.
+
+    accompaniment: (1, N) as it sounds in the mix. mix: (C, N), the original voice and the band.
+    sample_rate: the input's, as is N. record: what was done, ready for JSON. voice_mel, prior,
+    mel: (M, T) log units, for pictures.
+    """
+
+    accompaniment: np.ndarray
+    mix: np.ndarray
+    sample_rate: int
+    record: dict[str, Any]
+    voice_mel: np.ndarray
+    prior: np.ndarray
+    mel: np.ndarray
+    lead_sheet: LeadSheet | None
+
+
+class Stopwatch:
+    """Seconds by stage."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, stage: str) -> None:
+        now = time.perf_counter()
+        self.seconds[stage], self._last = now - self._last, now
+
+
+def describe(
+    config: Config,
+    recording: Recording,
+    sheet: LeadSheet | None,
+    settings: Settings,
+    seconds: dict[str, float],
+    mixed: Mix,
+    frames: int,
+) -> dict[str, Any]:
+    """What was done, ready for the JSON beside the audio.
+
+    Args:
+        config: of the system that played.
+        recording: its input.
+        sheet: what it played from.
+        settings: what was asked for.
+        seconds: time by stage.
+        mixed: the result.
+        frames: T, mel frames in all.
+    """
+    duration = recording.samples.shape[1] / recording.sample_rate
+    sampler = config.sampler
+    guidance = sampler.guidance if settings.guidance is None else settings.guidance
+    return {
+        "seed": settings.seed,
+        "sampler": settings.sampler or sampler.name,
+        "steps": settings.steps or sampler.steps,
+        "guidance": guidance,
+        "windows": len(spans(frames, config.window.frames, config.window.context)),
+        "duration_seconds": round(duration, 3),
+        "sample_rate": recording.sample_rate,
+        "channels": len(recording.samples),
+        "seconds": {stage: round(value, 3) for stage, value in seconds.items()},
+        "real_time_factor": round(sum(seconds.values()) / duration, 4),
+        "loudness": mixed.figures(),
+        "lead_sheet": sheet.to_dict() if sheet else None,
+        "versions": {
+            "fastsag": __version__,
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+        },
+    }
