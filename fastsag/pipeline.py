@@ -26,6 +26,7 @@ from fastsag.diffusion.samplers import SAMPLERS
 from fastsag.diffusion.schedule import karras_sigmas
 from fastsag.errors import UserError
 from fastsag.lead_sheet import STYLES, LeadSheet
+from fastsag.levels import mix
 from fastsag.mel import LogMel, denormalize
 from fastsag.model import FastSAG
 from fastsag.take import Accompaniment, Settings, Stopwatch, describe
@@ -263,7 +264,7 @@ class Accompanist:
         watch.lap("denoise")
         band = self.waveform(mel, progress)
         watch.lap("vocode")
-        mixed = audio.mix(
+        mixed = mix(
             recording.samples,
             audio.resample(
                 band[None, :length],

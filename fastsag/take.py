@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from fastsag.audio import Mix, Recording
+from fastsag.audio import Recording
 from fastsag.config import Config
 from fastsag.lead_sheet import LeadSheet
+from fastsag.levels import Mix
 from fastsag.version import __version__
 from fastsag.windows import spans
 

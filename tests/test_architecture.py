@@ -17,7 +17,7 @@ PACKAGE = ROOT / "fastsag"
 
 # A part may import parts of lower levels; parts of its own level only where SIDEWAYS says so.
 LEVELS = {
-    0: {"errors", "version", "windows", "nn", "mel", "audio", "config", "lead_sheet"},
+    0: {"errors", "version", "windows", "nn", "mel", "audio", "levels", "config", "lead_sheet"},
     1: {"conditioning", "diffusion", "vocoder", "codec"},
     2: {"model", "losses", "checkpoint"},
     3: {"pipeline", "take", "data", "songs", "plots", "fastsag"},  # fastsag: the public API
