@@ -1,7 +1,9 @@
 """A checkpoint is a folder: config.yaml, model.safetensors, vocoder.safetensors, MODEL_CARD.md.
 
 Weights are safetensors, so that loading one never runs code; they are stored in half precision
-and computed in single precision.
+unless told otherwise, and computed in single precision. The semantic encoder's and a published
+vocoder's weights may lie elsewhere; a path in config.yaml that begins with "./" is inside the
+folder.
 """
 
 from __future__ import annotations
@@ -17,10 +19,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from fastsag import config as configuration
-from fastsag.config import Config
+from fastsag.config import BigVGANConfig, Config
 from fastsag.errors import UserError
 from fastsag.model import FastSAG, build
-from fastsag.vocoder import build_vocoder
+from fastsag.vocoder import build_vocoder, load_published
 
 CONFIG, MODEL, VOCODER = "config.yaml", "model.safetensors", "vocoder.safetensors"
 
@@ -57,13 +59,26 @@ def load(name_or_path: str | Path) -> tuple[Config, FastSAG, nn.Module]:
         UserError: unknown checkpoint, or weights that do not fit its configuration.
     """
     folder = resolve(name_or_path)
-    config = configuration.load(folder / CONFIG)
+    config = _inside(configuration.load(folder / CONFIG), folder)
     model = build(config)
     load_weights(model, folder / MODEL)
     vocoder = build_vocoder(config.vocoder, config.mel)
     if any(True for _ in vocoder.parameters()):
-        load_weights(vocoder, folder / VOCODER)
+        if isinstance(config.vocoder, BigVGANConfig) and not (folder / VOCODER).exists():
+            load_published(vocoder, config.vocoder)
+        else:
+            load_weights(vocoder, folder / VOCODER)
     return config, model.eval(), vocoder.eval()
+
+
+def _inside(config: Config, folder: Path) -> Config:
+    """`config` with its "./" paths resolved against the checkpoint's folder."""
+    values = config.model_dump()
+    for part, key in (("encoder", "model"), ("vocoder", "source")):
+        path = values[part].get(key)
+        if path and path.startswith("./"):
+            values[part][key] = str(folder / path)
+    return Config.model_validate(values)
 
 
 def load_weights(module: nn.Module, path: Path) -> None:
@@ -88,14 +103,14 @@ def load_weights(module: nn.Module, path: Path) -> None:
     module.load_state_dict({name: tensor.float() for name, tensor in state.items()})
 
 
-def save_weights(state: dict[str, Tensor], path: Path) -> None:
-    """Write tensors in half precision, atomically."""
-    half = {name: tensor.detach().cpu().half().contiguous() for name, tensor in state.items()}
+def save_weights(state: dict[str, Tensor], path: Path, dtype: torch.dtype = torch.float16) -> None:
+    """Write tensors as `dtype`, atomically."""
+    stored = {name: tensor.detach().cpu().to(dtype).contiguous() for name, tensor in state.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".tmp", delete=False) as handle:
         temporary = Path(handle.name)
     try:
-        save_file(half, temporary)
+        save_file(stored, temporary)
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     finally:
@@ -103,14 +118,18 @@ def save_weights(state: dict[str, Tensor], path: Path) -> None:
 
 
 def export(
-    folder: Path, config: Config, model: dict[str, Tensor], vocoder: dict[str, Tensor]
+    folder: Path,
+    config: Config,
+    model: dict[str, Tensor],
+    vocoder: dict[str, Tensor],
+    dtype: torch.dtype = torch.float16,
 ) -> None:
     """Write a checkpoint folder from state dicts; a model card already there is kept."""
     check = build(config)
     check.load_state_dict(model)
-    save_weights(model, folder / MODEL)
+    save_weights(model, folder / MODEL, dtype)
     if vocoder:
-        save_weights(vocoder, folder / VOCODER)
+        save_weights(vocoder, folder / VOCODER, dtype)
     (folder / CONFIG).write_text(configuration.dump(config), encoding="utf-8")
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from fastsag.errors import UserError
 
@@ -72,6 +72,7 @@ class MertConfig(Strict):
     sample_rate: int = 24_000  # Hz
     hop_length: int = 320  # samples; 75 frames a second
     size: int = 768  # D
+    wave: Literal["plain", "min_max"] = "plain"  # paper | authors: scaled to -0.8..0.8 first
 
     @property
     def rate_hz(self) -> float:
@@ -121,6 +122,8 @@ class UNetConfig(Strict):
     kind: Literal["unet"] = "unet"
     dim: int = 64
     mults: tuple[int, ...] = (1, 2, 4)
+    time_scale: float = 1_000.0  # of the noise level before its sinusoidal embedding
+    padded_frames: int | None = None  # shorter input is padded to it; None: to a multiple of 4
 
 
 class DiTConfig(Strict):
@@ -145,6 +148,7 @@ class EDMConfig(Strict):
     rho: float = 7.0
     boundary: Literal["consistency", "edm"] = "consistency"  # Eq. 8 | Karras et al.
     levels: Literal["paper", "authors"] = "paper"  # Eq. 4 with N-1 | N in the denominator
+    noise_input: Literal["log", "quarter_log"] = "quarter_log"  # ln(sigma) | ln(sigma) / 4
 
 
 class SamplerConfig(Strict):
@@ -153,6 +157,7 @@ class SamplerConfig(Strict):
     name: Literal["euler", "heun", "dpmpp_2m"] = "euler"
     steps: int = 50
     guidance: float = 1.0
+    guidance_rescale: float = 0.0  # 0..1: how far the spread of levels is brought back
 
 
 class WindowConfig(Strict):
@@ -160,6 +165,7 @@ class WindowConfig(Strict):
 
     frames: int = 937
     context: int = 0  # frames of the previous window given as context; 0 = none
+    overlap: int = 0  # frames shared by windows that are denoised together; 0 = one by one
 
 
 class LossConfig(Strict):
@@ -170,6 +176,7 @@ class LossConfig(Strict):
     diffusion: float = 1.0  # lambda_d
     prior_kind: Literal["l2", "gaussian"] = "l2"
     diffusion_weighting: Literal["edm", "none"] = "edm"
+    count_padding: bool = False  # the diffusion loss divides by padded frames too
 
 
 class VocosConfig(Strict):
@@ -180,6 +187,17 @@ class VocosConfig(Strict):
     hidden: int = 768
     depth: int = 8
     griffin_lim_iterations: int = 0  # refinement of the predicted phase
+
+
+class BigVGANConfig(Strict):
+    """NVIDIA's BigVGAN; its weights lie beside the model's or in the hub cache."""
+
+    kind: Literal["bigvgan"] = "bigvgan"
+    variant: Literal[
+        "bigvgan_24khz_100band", "bigvgan_v2_24khz_100band_256x", "bigvgan_v2_44khz_128band_512x"
+    ] = "bigvgan_24khz_100band"
+    channels: int = 1536  # of the first layer
+    source: str | None = None  # folder or file with the weights; None: the variant's hub name
 
 
 class GriffinLimConfig(Strict):
@@ -200,7 +218,11 @@ class TrainingConfig(Strict):
     schedule: Literal["constant", "cosine"] = "constant"  # cosine decays to zero at `steps`
     optimizer: Literal["adam", "adamw"] = "adam"
     weight_decay: float = 0.0
-    clip_norm: float | None = None  # over all trained parameters; none in the paper
+    clip_norm: float | None = None  # of gradients; none in the paper
+    clip_parts: tuple[str, ...] = ()  # parts clipped each by itself, the rest not; (): all as one
+    voice_noise: float = 0.0  # standard deviation of white noise on the voice, full scale 1
+    voice_noise_chance: float = 0.0  # share of voices with more noise
+    voice_noise_share: float = 0.0  # its standard deviation, up to this share of the peak
     ema_decay: float | None = None
     precision: Literal["fp32", "bf16"] = "fp32"
     seed: int = 0
@@ -232,8 +254,14 @@ class Config(Strict):
     loss: LossConfig = LossConfig()
     sampler: SamplerConfig = SamplerConfig()
     window: WindowConfig = WindowConfig()
-    vocoder: VocosConfig | GriffinLimConfig = GriffinLimConfig()
+    vocoder: VocosConfig | BigVGANConfig | GriffinLimConfig = GriffinLimConfig()
     training: TrainingConfig = TrainingConfig()
+
+    @model_validator(mode="after")
+    def _windows_join_one_way(self) -> Config:
+        if self.window.context and self.window.overlap:
+            raise ValueError("window: context and overlap exclude each other; set one to 0")
+        return self
 
 
 Kind = TypeVar("Kind", bound=Strict)

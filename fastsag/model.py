@@ -15,6 +15,7 @@ The semantic encoder and the vocoder are not part of it: a checkpoint holds trai
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -29,7 +30,7 @@ from fastsag.conditioning.resampler import InterpolationResampler, PerceiverResa
 from fastsag.config import Config, PerceiverConfig
 from fastsag.diffusion.dit import DiT
 from fastsag.diffusion.precond import EDMDenoiser, guided
-from fastsag.diffusion.samplers import Callback, Sampler
+from fastsag.diffusion.samplers import Callback, Denoise, Sampler
 from fastsag.diffusion.unet import UNet2d
 from fastsag.lead_sheet import PLAN_FEATURES
 
@@ -61,6 +62,7 @@ class FastSAG(nn.Module):
         projection, resampler, prior, denoiser: the parts, in the order of the data.
         planner: predicts the plan from the voice's semantics; None as in the paper.
         context: the denoiser is shown the end of the previous window (M + 1 extra channels).
+        padded_frames: T' of shorter input, as trained; None is the next multiple of 4.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class FastSAG(nn.Module):
         denoiser: EDMDenoiser,
         planner: Planner | None = None,
         context: bool = False,
+        padded_frames: int | None = None,
     ) -> None:
         super().__init__()
         self.projection = projection
@@ -80,6 +83,7 @@ class FastSAG(nn.Module):
         self.denoiser = denoiser
         self.planner = planner
         self.context = context
+        self.padded_frames = padded_frames or 0
 
     def condition(
         self,
@@ -106,7 +110,7 @@ class FastSAG(nn.Module):
             raise ValueError("this model was built without context")
         projected = self.projection(semantics)
         resampled = self.resampler(projected + semantics, frames)
-        pad = -frames % _FRAME_MULTIPLE
+        pad = max(frames + -frames % _FRAME_MULTIPLE, self.padded_frames) - frames
         resampled = F.pad(resampled, (0, pad))
         plan = None if plan is None else F.pad(plan, (0, pad))
         prior = self.prior(resampled, plan)
@@ -125,34 +129,52 @@ class FastSAG(nn.Module):
             mask = F.pad(prior.new_ones(prior.shape[0], 1, frames), (0, pad))
         return Conditions(projected, prior, torch.cat(parts, 1), torch.cat(nulls, 1), mask)
 
+    def denoise(
+        self, conditions: Conditions, guidance: float = 1.0, rescale: float = 0.0
+    ) -> Denoise:
+        """The denoiser under `conditions`: (x (B, M, T), sigma (B,)) -> x0 (B, M, T).
+
+        T is the frames that were asked of `condition`; what the network needs beyond them is added
+        and taken off again. `guidance` 1 is the conditional model, more follows it harder; for
+        `rescale` see `guided`.
+        """
+        padded = guided(
+            self.denoiser,
+            guidance,
+            condition=conditions.channels,
+            null=None if guidance == 1.0 else conditions.null,
+            mask=conditions.mask,
+            rescale=rescale,
+        )
+        size = conditions.channels.shape[-1]
+
+        def denoise(x: Tensor, sigma: Tensor) -> Tensor:
+            frames = x.shape[-1]
+            return padded(F.pad(x, (0, size - frames)), sigma)[..., :frames]
+
+        return denoise
+
     def generate(
         self,
-        conditions: Conditions,
+        denoise: Denoise,
         noise: Tensor,
         sigmas: Tensor,
         sampler: Sampler,
-        guidance: float = 1.0,
         callback: Callback | None = None,
     ) -> Tensor:
         """Sample a mel (B, M, T) in normalised units.
 
         Args:
-            conditions: from `condition`.
+            denoise: from `denoise`, or several of them put together.
             noise: standard normal (B, M, T).
             sigmas: noise levels, descending to 0.
             sampler: one of `fastsag.diffusion.samplers`.
-            guidance: 1 is the conditional model, more follows the condition harder.
         """
-        frames = noise.shape[-1]
-        noise = F.pad(noise, (0, conditions.channels.shape[-1] - frames))
-        denoise = guided(
-            self.denoiser,
-            guidance,
-            condition=conditions.channels,
-            null=conditions.null,
-            mask=conditions.mask,
-        )
-        return sampler(denoise, noise * sigmas[0], sigmas, callback)[..., :frames]
+        epsilon = self.denoiser.epsilon
+        if epsilon and len(sigmas) > 2 and math.isclose(sigmas[-2], epsilon, rel_tol=1e-5):
+            # D(x; epsilon) = x (Eq. 8): the step from there to 0 changes nothing.
+            sigmas = sigmas[:-1]
+        return sampler(denoise, noise * sigmas[0], sigmas, callback)
 
 
 def build(config: Config) -> FastSAG:
@@ -166,7 +188,7 @@ def build(config: Config) -> FastSAG:
         resampler = PerceiverResampler(dim=dim, n_mels=n_mels, **sizes)
     else:
         resampler = InterpolationResampler(n_mels)
-    sizes = config.denoiser.model_dump(exclude={"kind"})
+    sizes = config.denoiser.model_dump(exclude={"kind", "padded_frames"})
     channels = n_mels + plan + context
     network = _NETWORKS[config.denoiser.kind](n_mels=n_mels, condition_channels=channels, **sizes)
     edm = config.edm
@@ -179,8 +201,13 @@ def build(config: Config) -> FastSAG:
         resampler=resampler,
         prior=Prior(n_mels=n_mels, plan_features=plan, **config.prior.model_dump()),
         denoiser=EDMDenoiser(
-            network, sigma_data=edm.sigma_data, sigma_min=edm.sigma_min, boundary=edm.boundary
+            network,
+            sigma_data=edm.sigma_data,
+            sigma_min=edm.sigma_min,
+            boundary=edm.boundary,
+            noise_input=edm.noise_input,
         ),
         planner=planner,
         context=bool(context),
+        padded_frames=getattr(config.denoiser, "padded_frames", None),
     )

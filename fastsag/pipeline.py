@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -20,23 +19,22 @@ from torch import Tensor, nn
 from fastsag import audio, checkpoint
 from fastsag.audio import Recording
 from fastsag.conditioning.decoding import decode
-from fastsag.conditioning.encoders.melodic import MelodicEncoder, level_gain
-from fastsag.config import Config, PerceiverConfig
+from fastsag.conditioning.encoders import build_encoder, encode
+from fastsag.config import Config
 from fastsag.diffusion.samplers import SAMPLERS
-from fastsag.diffusion.schedule import karras_sigmas
 from fastsag.errors import UserError
 from fastsag.lead_sheet import STYLES, LeadSheet
 from fastsag.levels import mix
 from fastsag.mel import LogMel, denormalize
 from fastsag.model import FastSAG
+from fastsag.rollout import Rollout
 from fastsag.take import Accompaniment, Settings, Stopwatch, describe
 from fastsag.windows import join, spans
 
 Progress = Callable[[str, int, int], None]  # stage, steps done, steps in all
 
 DEFAULT_LEVEL_DB = -3.0  # the band against the voice, in LU
-_FADE_FRAMES = 32
-_CHUNK_SECONDS = 40  # encoder and vocoder work through long audio in pieces of this length
+_CHUNK_SECONDS = 40  # the vocoder works through long audio in pieces of this length
 _PICTURE_SECONDS = 120
 _MARGIN_FRAMES = 48  # vocoder context on both sides of a piece
 
@@ -62,7 +60,7 @@ class Accompanist:
     ) -> None:
         self.config, self.name = config, name
         self.device, self.precision = torch.device(device), precision
-        self.encoder = MelodicEncoder(config.encoder.sample_rate, config.encoder.hop_length)
+        self.encoder = build_encoder(config.encoder)
         self.spectrogram = LogMel(config.mel).to(self.device)
         self.encoder.to(self.device)
         self.model = model.to(self.device).eval()
@@ -88,28 +86,14 @@ class Accompanist:
         )
 
     def prepare(self, recording: Recording) -> np.ndarray:
-        """A recording -> mono samples (N,) at the model's rate and level."""
+        """A recording -> mono samples (N,) at the model's rate and its encoder's level."""
         rate = self.config.mel.sample_rate
         mono = audio.to_mono(recording.samples)
-        voice = audio.resample(mono, recording.sample_rate, rate)[0]
-        return voice * np.float32(level_gain(voice, rate))
+        return self.encoder.prepare(audio.resample(mono, recording.sample_rate, rate)[0])
 
-    @torch.inference_mode()
     def semantics(self, voice: np.ndarray) -> Tensor:
-        """Prepared samples (N,) -> semantics (S, D), piece by piece."""
-        hop = self.encoder.hop_length
-        frames = -(-len(voice) // hop)
-        piece = int(_CHUNK_SECONDS * self.encoder.rate_hz)
-        margin = 8  # semantic frames: more than the longest analysis window
-        parts = []
-        for first in range(0, frames, piece):
-            last = min(first + piece, frames)
-            start, stop = max(0, first - margin), last + margin
-            samples = voice[start * hop : stop * hop]
-            samples = np.pad(samples, (0, max(0, (last - start) * hop - len(samples))))
-            part = self.encoder(torch.from_numpy(samples).unsqueeze(0).to(self.device))[0]
-            parts.append(part[first - start : last - start])
-        return torch.cat(parts)
+        """Prepared samples (N,) -> semantics (S, D)."""
+        return encode(self.encoder, voice, self.device)
 
     @torch.inference_mode()
     def plan(self, semantics: Tensor, style: str | None = None) -> LeadSheet | None:
@@ -137,75 +121,44 @@ class Accompanist:
         lead_sheet: LeadSheet | None,
         settings: Settings,
         progress: Progress | None = None,
+        frames: int | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Semantics (S, D) and plan -> prior and mel, both (M, T) in log units."""
-        config = self.config
-        ratio = config.encoder.hop_length / config.encoder.sample_rate * config.mel.frame_rate
-        total = round(len(semantics) * ratio)
-        windows = spans(total, config.window.frames, config.window.context)
-        mel = np.zeros((config.mel.n_mels, total), dtype=np.float32)
-        prior = np.zeros_like(mel)
-        rng = torch.Generator().manual_seed(settings.seed)
-        for index, window in enumerate(windows):
-            first, last = round(window.start / ratio), round(window.stop / ratio)
-            known = mel[:, window.start : window.start + window.known]
-            rough, fine = self._window(
-                semantics[first:last],
-                window.stop - window.start,
-                _plan_features(lead_sheet, window.start, window.stop, config.mel.frame_rate),
-                known,
-                settings,
-                rng,
-                _tick(progress, index, len(windows)),
-            )
-            join(mel, fine, window, _FADE_FRAMES)
-            join(prior, rough, window, _FADE_FRAMES)
-        for part in (prior, mel):
-            part[:] = denormalize(torch.from_numpy(part), config.mel).numpy()
-        return prior, mel
+        """Semantics (S, D) and plan -> prior and mel, both (M, T) in log units.
 
-    def _window(
-        self,
-        semantics: Tensor,
-        frames: int,
-        plan: np.ndarray | None,
-        known: np.ndarray,
-        settings: Settings,
-        rng: torch.Generator,
-        tick: Callable[[int, int], None],
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Prior and mel (M, frames) of one window, normalised units."""
-        config = self.config
-        size = config.window.frames if isinstance(config.resampler, PerceiverConfig) else frames
-        semantics = _pad_last(semantics.T, round(size / frames * len(semantics))).T
-        features = None if plan is None else self._batch(_pad_last(torch.from_numpy(plan), size))
-        context = None
-        if self.model.context and known.shape[1]:
-            context = torch.zeros(1, len(known) + 1, size, device=self.device)
-            context[0, :-1, : known.shape[1]] = torch.from_numpy(known).to(self.device)
-            context[0, -1, : known.shape[1]] = 1
-        sampler = settings.sampler or config.sampler.name
-        steps = settings.steps or config.sampler.steps
-        guidance = config.sampler.guidance if settings.guidance is None else settings.guidance
-        edm = config.edm
-        sigmas = karras_sigmas(steps, edm.sigma_min, edm.sigma_max, edm.rho, edm.levels)
-        noise = torch.randn(1, config.mel.n_mels, size, generator=rng).to(self.device)
-        bf16 = torch.autocast(self.device.type, torch.bfloat16)
-        with bf16 if self.precision == "bf16" else nullcontext():
-            conditions = self.model.condition(self._batch(semantics), size, features, context)
-            mel = self.model.generate(
-                conditions,
-                noise,
-                sigmas.to(self.device),
-                SAMPLERS[sampler],
-                guidance,
-                lambda step, *_: tick(step + 1, steps),
-            )
-        rough = conditions.prior[0, :, :frames].float().cpu().numpy()
-        return rough, mel[0, :, :frames].float().cpu().numpy()
+        Args:
+            semantics: of the whole recording.
+            lead_sheet: what to play; None for models without a planner.
+            settings: sampler, steps, guidance and seed.
+            progress: told of ("playing", done, total).
+            frames: T; None is what the semantics cover.
+        """
+        config, encoder = self.config, self.encoder
 
-    def _batch(self, values: Tensor) -> Tensor:
-        return values.unsqueeze(0).float().to(self.device)
+        def frames_of(count: int) -> int:
+            """Semantic frames that begin within `count` mel frames."""
+            return round(count / config.mel.frame_rate * encoder.rate_hz)
+
+        take = Rollout(
+            model=self.model,
+            config=config,
+            sampler=settings.sampler or config.sampler.name,
+            steps=settings.steps or config.sampler.steps,
+            guidance=config.sampler.guidance if settings.guidance is None else settings.guidance,
+            seed=settings.seed,
+            device=self.device,
+            bf16=self.precision == "bf16",
+            frames_of=frames_of,
+            lost=encoder.lost,
+        )
+        total = frames or round(len(semantics) / encoder.rate_hz * config.mel.frame_rate)
+
+        def tick(done: int, expected: int) -> None:
+            if progress:
+                progress("playing", done, expected)
+
+        normalized = take(semantics, lead_sheet, total, tick)
+        prior, mel = (denormalize(torch.from_numpy(part), config.mel) for part in normalized)
+        return prior.numpy(), mel.numpy()
 
     @torch.inference_mode()
     def waveform(self, mel: np.ndarray, progress: Progress | None = None) -> np.ndarray:
@@ -260,7 +213,8 @@ class Accompanist:
         voice_mel, length = self.log_mel(voice), len(voice)
         del voice  # long recordings: no copy that is not needed any more
         watch.lap("plan")
-        prior, mel = self.mel(semantics, sheet, settings, progress)
+        frames = -(-length // self.config.mel.hop_length)
+        prior, mel = self.mel(semantics, sheet, settings, progress, frames)
         watch.lap("denoise")
         band = self.waveform(mel, progress)
         watch.lap("vocode")
@@ -302,26 +256,3 @@ class Accompanist:
         voice = voice[: _PICTURE_SECONDS * self.config.mel.sample_rate]
         wave = torch.from_numpy(voice).unsqueeze(0).to(self.device)
         return self.spectrogram(wave)[0].cpu().numpy()
-
-
-def _tick(progress: Progress | None, index: int, windows: int) -> Callable[[int, int], None]:
-    """Progress of window `index` as progress of the whole."""
-
-    def tick(step: int, steps: int) -> None:
-        if progress:
-            progress("playing", index * steps + step, windows * steps)
-
-    return tick
-
-
-def _plan_features(
-    sheet: LeadSheet | None, start: int, stop: int, frame_rate: float
-) -> np.ndarray | None:
-    """Plan (P, stop - start) at mel frames start..stop."""
-    if sheet is None:
-        return None
-    return sheet.features((np.arange(start, stop) + 0.5) / frame_rate)
-
-
-def _pad_last(values: Tensor, size: int) -> Tensor:
-    return torch.nn.functional.pad(values, (0, size - values.shape[-1]))

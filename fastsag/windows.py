@@ -30,6 +30,26 @@ def spans(total: int, size: int, overlap: int) -> list[Window]:
     return windows
 
 
+def tiles(total: int, size: int, overlap: int) -> list[Window]:
+    """Windows of exactly `size` frames, evenly spread over 0..total, at least `overlap` shared.
+
+    A total shorter than one window is covered by one that ends beyond it.
+
+    Raises:
+        ValueError: the overlap is not smaller than the size.
+    """
+    if overlap >= size:
+        raise ValueError(f"an overlap of {overlap} frames needs windows longer than {size}")
+    count = 1 + max(0, -(-(total - size) // (size - overlap)))
+    last = max(0, total - size)
+    starts = [round(index * last / max(1, count - 1)) for index in range(count)]
+    ends = [0] + [start + size for start in starts[:-1]]
+    return [
+        Window(start, start + size, max(0, end - start))
+        for start, end in zip(starts, ends, strict=True)
+    ]
+
+
 def join(out: np.ndarray, part: np.ndarray, window: Window, fade: int) -> None:
     """Write `part` (..., stop - start) into `out` (..., total), cross-fading into what is known.
 

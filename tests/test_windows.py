@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastsag.windows import join, spans
+from fastsag.windows import join, spans, tiles
 
 
 @given(total=st.integers(1, 5_000), size=st.integers(2, 600), overlap=st.integers(0, 599))
@@ -37,3 +37,17 @@ def test_disagreeing_windows_fade_without_a_jump():
     for value, window in zip((0.0, 1.0), spans(700, 400, 100), strict=True):
         join(out, np.full((1, window.stop - window.start), value), window, fade=50)
     assert np.abs(np.diff(out)).max() <= 1 / 50 + 1e-9
+
+
+@given(total=st.integers(1, 5_000), size=st.integers(2, 600), overlap=st.integers(0, 599))
+def test_tiles_have_one_size_and_cover(total, size, overlap):
+    if overlap >= size:
+        with pytest.raises(ValueError, match=str(overlap)):
+            tiles(total, size, overlap)
+        return
+    windows = tiles(total, size, overlap)
+    assert windows[0].start == 0 and windows[-1].stop == max(total, size)
+    assert all(window.stop - window.start == size for window in windows)
+    for before, after in pairwise(windows):
+        assert after.start > before.start and before.stop - after.start >= min(overlap, 1)
+        assert after.known == before.stop - after.start >= overlap

@@ -39,6 +39,10 @@ def train(
         Path, typer.Option(metavar="RUN", help="Run folder; the same command again resumes.")
     ] = Path("runs/model"),
     part: Annotated[Part, typer.Option(help="The model, or the planner beside it.")] = Part.model,
+    init: Annotated[
+        Path | None,
+        typer.Option(metavar="RUN", help="Start from the averaged weights of another run."),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the resolved configuration and stop.")
     ] = False,
@@ -57,9 +61,9 @@ def train(
     torch.manual_seed(resolved.training.seed)  # initial weights
     songs = {split: _songs(data, resolved, split) for split in ("train", "validation")}
     if part is Part.planner:
-        _train_planner(resolved, songs, out)
+        _train_planner(resolved, songs, out, init)
     else:
-        _train_model(resolved, songs, out)
+        _train_model(resolved, songs, out, init)
 
 
 def _songs(data: Path, config: Config, split: str) -> list[Any]:
@@ -80,26 +84,29 @@ def _songs(data: Path, config: Config, split: str) -> list[Any]:
     return songs
 
 
-def _train_model(config: Config, songs: dict[str, list[Any]], out: Path) -> None:
+def _train_model(config: Config, songs: dict[str, list[Any]], out: Path, init: Path | None) -> None:
     from fastsag.data.crops import CropDataset
     from fastsag.training.accompaniment import AccompanimentTraining
-    from fastsag.training.loop import fit
+    from fastsag.training.loop import fit, started
 
     training = config.training
     items = training.steps * training.batch_size
     crops = CropDataset(songs["train"], training.crop_frames, items, training.seed)
     held_out = CropDataset(songs["validation"], training.crop_frames, 8 * training.batch_size, 1)
-    fit(AccompanimentTraining(config), crops, held_out, out, training, config)
+    module = started(AccompanimentTraining(config), init)
+    fit(module, crops, held_out, out, training, config)
 
 
-def _train_planner(config: Config, songs: dict[str, list[Any]], out: Path) -> None:
+def _train_planner(
+    config: Config, songs: dict[str, list[Any]], out: Path, init: Path | None
+) -> None:
     import numpy as np
 
     from fastsag.conditioning.planner import METRES
     from fastsag.data.crops import PlanDataset
     from fastsag.data.symbolic import symbolic_song
     from fastsag.songs.composition import compose
-    from fastsag.training.loop import fit
+    from fastsag.training.loop import fit, started
     from fastsag.training.planner import PlannerTraining
 
     training, planner = config.training, config.planner
@@ -116,4 +123,5 @@ def _train_planner(config: Config, songs: dict[str, list[Any]], out: Path) -> No
     shape = (frames, planner.patch, rate, METRES)
     crops = PlanDataset(songs["train"], scores, *shape, items, training.seed)
     held_out = PlanDataset(songs["validation"], [], *shape, 64, 1, augment=False)
-    fit(PlannerTraining(config), crops, held_out, out, training, config)
+    module = started(PlannerTraining(config), init)
+    fit(module, crops, held_out, out, training, config)

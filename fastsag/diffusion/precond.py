@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from fastsag.diffusion.samplers import Denoise
 
 Boundary = Literal["consistency", "edm"]
+NoiseInput = Literal["log", "quarter_log"]
 
 
 def c_skip(sigma: Tensor, sigma_data: float, epsilon: float) -> Tensor:
@@ -28,9 +29,12 @@ def c_in(sigma: Tensor, sigma_data: float) -> Tensor:
     return (sigma**2 + sigma_data**2).rsqrt()
 
 
-def c_noise(sigma: Tensor) -> Tensor:
-    """The noise level as the network sees it (EDM Table 1; the paper's ln(delta) over four)."""
-    return sigma.log() / 4
+def c_noise(sigma: Tensor, kind: NoiseInput = "quarter_log") -> Tensor:
+    """The noise level as the network sees it.
+
+    "log" is the paper's ln(delta) (section 4.3), "quarter_log" EDM's Table 1 and the authors' code.
+    """
+    return sigma.log() if kind == "log" else sigma.log() / 4
 
 
 class EDMDenoiser(nn.Module):
@@ -41,6 +45,7 @@ class EDMDenoiser(nn.Module):
             c_noise (B,)) -> (B, M, T)`.
         boundary: "consistency" subtracts epsilon = sigma_min as in Eq. 8, so that
             D(x; sigma_min) = x; "edm" is Karras et al.'s, where that holds at sigma = 0.
+        noise_input: see `c_noise`.
     """
 
     def __init__(
@@ -49,10 +54,11 @@ class EDMDenoiser(nn.Module):
         sigma_data: float = 0.5,
         sigma_min: float = 0.002,
         boundary: Boundary = "consistency",
+        noise_input: NoiseInput = "quarter_log",
     ) -> None:
         super().__init__()
         self.network = network
-        self.sigma_data = sigma_data
+        self.sigma_data, self.noise_input = sigma_data, noise_input
         self.epsilon = sigma_min if boundary == "consistency" else 0.0
 
     def forward(
@@ -64,7 +70,7 @@ class EDMDenoiser(nn.Module):
         """
         level = sigma[:, None, None]
         scaled = c_in(level, self.sigma_data) * x
-        predicted = self.network(scaled, mask, condition, c_noise(sigma))
+        predicted = self.network(scaled, mask, condition, c_noise(sigma, self.noise_input))
         skip = c_skip(level, self.sigma_data, self.epsilon)
         return skip * x + c_out(level, self.sigma_data, self.epsilon) * predicted
 
@@ -76,11 +82,14 @@ def guided(
     condition: Tensor,
     null: Tensor | None = None,
     mask: Tensor | None = None,
+    rescale: float = 0.0,
 ) -> Denoise:
     """Bind a condition: the function of (x, sigma) that a sampler takes.
 
     Classifier-free guidance (Ho and Salimans 2022): D_uncond + scale (D_cond - D_uncond), where
     D_uncond sees the `null` condition. At scale 1 that is D_cond, in one call instead of two.
+    Guidance widens the range of levels; `rescale` (phi of Lin et al. 2024, section 3.4) is the
+    share in which the spread over (M, T) is brought back to D_cond's.
 
     Raises:
         ValueError: a scale other than 1 without a null condition.
@@ -92,6 +101,11 @@ def guided(
         conditional = denoiser(x, sigma, condition, mask)
         if scale == 1.0 or null is None:
             return conditional
-        return torch.lerp(denoiser(x, sigma, null, mask), conditional, scale)
+        out = torch.lerp(denoiser(x, sigma, null, mask), conditional, scale)
+        if rescale == 0.0:
+            return out
+        mean = out.mean((1, 2), keepdim=True)
+        spread = conditional.std((1, 2), keepdim=True) / out.std((1, 2), keepdim=True)
+        return mean + (out - mean) * torch.lerp(torch.ones_like(spread), spread, rescale)
 
     return denoise

@@ -27,6 +27,7 @@ class UNet2d(nn.Module):
     Args:
         mults: channels of each level as multiples of `dim`; every level but the last halves both
             axes, so M and T must be multiples of 2 ** (len(mults) - 1).
+        time_scale: of c_noise before its sinusoidal embedding.
     """
 
     def __init__(
@@ -35,9 +36,10 @@ class UNet2d(nn.Module):
         condition_channels: int,
         dim: int = 64,
         mults: tuple[int, ...] = (1, 2, 4),
+        time_scale: float = 1_000.0,
     ) -> None:
         super().__init__()
-        self.n_mels, self.dim = n_mels, dim
+        self.n_mels, self.dim, self.time_scale = n_mels, dim, time_scale
         self.multiple = 2 ** (len(mults) - 1)
         if condition_channels % n_mels:
             raise ValueError(f"{condition_channels} channels are no whole images of {n_mels} bands")
@@ -70,7 +72,7 @@ class UNet2d(nn.Module):
         """
         if x.shape[-1] % self.multiple:
             raise ValueError(f"{x.shape[-1]} frames: the U-Net needs a multiple of {self.multiple}")
-        embedding = self.mlp(sinusoidal(c_noise, self.dim).to(x.dtype))
+        embedding = self.mlp(sinusoidal(c_noise, self.dim, self.time_scale).to(x.dtype))
         masks = [
             None if mask is None else mask[:, None, :, :: 2**level]
             for level in range(len(self.downs))

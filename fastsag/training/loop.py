@@ -13,7 +13,7 @@ import time
 import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import lightning.pytorch as lightning
 import torch
@@ -29,6 +29,8 @@ from fastsag.errors import UserError
 CHECKPOINT, CONFIG, BAD_BATCH = "last.ckpt", "config.yaml", "bad-batch.safetensors"
 _EMA = "averaged"
 _PRINT_SECONDS = 30.0
+
+ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 
 def build_optimizer(parameters: Iterable[nn.Parameter], training: TrainingConfig) -> dict[str, Any]:
@@ -110,6 +112,28 @@ def fit(
     )
     if training.steps % training.validate_every:
         trainer.validate(module, validation, verbose=False)
+
+
+def started(module: ModuleT, init: Path | None) -> ModuleT:
+    """`module` with the averaged weights of the run `init`; as it is for None.
+
+    Raises:
+        UserError: the run has no checkpoint, or trained something of another shape.
+    """
+    if init is None:
+        return module
+    weights = averaged_weights(init)
+    trained = {name: parameter.shape for name, parameter in _trained(module)}
+    wrong = [
+        name for name, shape in trained.items() if getattr(weights.get(name), "shape", 0) != shape
+    ]
+    if wrong:
+        raise UserError(
+            f"{init}: its weights do not fit ({', '.join(wrong[:4])}); "
+            "start from a run of the same part and sizes"
+        )
+    module.load_state_dict({name: weights[name] for name in trained}, strict=False)
+    return module
 
 
 def averaged_weights(run: Path) -> dict[str, Tensor]:

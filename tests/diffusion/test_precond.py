@@ -75,6 +75,19 @@ def test_guidance_is_linear_in_its_scale() -> None:
     assert_close(at(3.0), at(0.0) + 3 * (at(1.0) - at(0.0)))
 
 
+def test_rescaled_guidance_keeps_the_spread_of_the_conditional_model() -> None:
+    denoiser = EDMDenoiser(Loud())
+    x, sigma = torch.randn(2, 4, 5), torch.tensor([0.3, 2.0])
+    condition, null = torch.randn(2, 4, 5), torch.zeros(2, 4, 5)
+
+    def spread(scale: float, rescale: float) -> Tensor:
+        options = {"condition": condition, "null": null, "rescale": rescale}
+        return guided(denoiser, scale, **options)(x, sigma).std((1, 2))
+
+    assert_close(spread(4.0, 1.0), spread(1.0, 0.0))
+    assert_close(spread(4.0, 0.5), (spread(4.0, 0.0) + spread(1.0, 0.0)) / 2)
+
+
 def test_guidance_needs_a_null_condition() -> None:
     condition = torch.zeros(1, 4, 5)
     guided(EDMDenoiser(Loud()), 1.0, condition=condition)

@@ -1,24 +1,50 @@
-"""Frozen semantics of a waveform: one contract, one file for each encoder.
-
-A semantic encoder maps a waveform (B, N) at `sample_rate` Hz to features (B, S, D) at `rate_hz`
-frames a second, frame s centred at sample `s * hop + hop / 2`. It has no trainable weights.
-"""
+"""Frozen semantics of a waveform: one contract, one file for each encoder."""
 
 from __future__ import annotations
 
-from torch import nn
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
 
+from fastsag.conditioning.encoders.contract import SemanticEncoder
 from fastsag.conditioning.encoders.melodic import MelodicEncoder
 from fastsag.conditioning.encoders.mert import MertEncoder
 from fastsag.config import MelodicConfig, MertConfig
 
+__all__ = ["SemanticEncoder", "build_encoder", "encode"]
 
-def build_encoder(config: MelodicConfig | MertConfig) -> nn.Module:
+
+def build_encoder(config: MelodicConfig | MertConfig) -> SemanticEncoder:
     """The semantic encoder that a configuration names.
 
     Raises:
         UserError: MERT without its extra or its weights.
     """
     if isinstance(config, MertConfig):
-        return MertEncoder(config.model, config.layer, config.hop_length)
+        return MertEncoder(config.model, config.layer, config.hop_length, config.wave)
     return MelodicEncoder(config.sample_rate, config.hop_length)
+
+
+@torch.inference_mode()
+def encode(
+    encoder: SemanticEncoder, samples: np.ndarray, device: torch.device | None = None
+) -> Tensor:
+    """Prepared samples (N,) of any length -> semantics (S, D), piece by piece.
+
+    Frame s describes the time from s to s + 1 over `rate_hz`. With an encoder of fixed pieces S is
+    a whole number of pieces: the rest of the last one is silence, as in its training.
+    """
+    hop, piece, margin = encoder.hop_length, encoder.piece, encoder.margin
+    frames = -(-len(samples) // hop)
+    parts = []
+    for first in range(0, frames, piece):
+        last = first + piece if encoder.fixed else min(first + piece, frames)
+        start, stop = max(0, first - margin), last + margin
+        wave = samples[start * hop : stop * hop]
+        wave = np.pad(wave, (0, max(0, (last - start) * hop - len(wave))))
+        part = encoder(torch.from_numpy(wave).unsqueeze(0).to(device))[0]
+        part = part[first - start : last - start]
+        missing = last - first - len(part)
+        parts.append(F.pad(part.T, (0, missing), mode="replicate").T if missing else part)
+    return torch.cat(parts)

@@ -10,7 +10,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
+
+from fastsag.conditioning.encoders.contract import SemanticEncoder
 
 BINS_PER_OCTAVE = 36
 CHROMA = slice(0, BINS_PER_OCTAVE)
@@ -28,7 +30,7 @@ _N_FFT_ONSET = 1024
 _ONSET_BANDS = 24
 
 
-class MelodicEncoder(nn.Module):
+class MelodicEncoder(SemanticEncoder):
     """Waveform (B, N) -> (B, N // hop, 39): 36 chroma bins, energy, onset, voicing, all in 0..1.
 
     Chroma bin 0 is C at A440, bin 3 is C sharp. The level of the input should be
@@ -36,6 +38,8 @@ class MelodicEncoder(nn.Module):
     """
 
     size = SIZE
+    piece = 1875  # 40 s
+    margin = 8  # more than the longest analysis window
     log_bins: Tensor
     onset_bands: Tensor
     pitch_window: Tensor
@@ -44,7 +48,6 @@ class MelodicEncoder(nn.Module):
     def __init__(self, sample_rate: int = 24_000, hop_length: int = 512) -> None:
         super().__init__()
         self.sample_rate, self.hop_length = sample_rate, hop_length
-        self.rate_hz = sample_rate / hop_length
         octaves = _PITCH_OCTAVES + np.log2(_HARMONICS)
         bins = int(BINS_PER_OCTAVE * octaves)
         log_hz = _LOWEST_HZ * 2 ** (np.arange(bins) / BINS_PER_OCTAVE)
@@ -56,6 +59,10 @@ class MelodicEncoder(nn.Module):
         }
         for name, value in constants.items():
             self.register_buffer(name, value, persistent=False)
+
+    def prepare(self, samples: np.ndarray) -> np.ndarray:
+        """Samples (N,) at `REFERENCE_DBFS` over their sounding parts."""
+        return samples * np.float32(level_gain(samples, self.sample_rate))
 
     @torch.no_grad()
     def forward(self, wave: Tensor) -> Tensor:

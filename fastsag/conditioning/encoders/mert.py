@@ -5,13 +5,18 @@ The weights are not ours: MERT-v1-95M is licensed CC-BY-NC-4.0 (non-commercial).
 
 from __future__ import annotations
 
+from typing import Literal
+
+import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from fastsag.conditioning.encoders.contract import SemanticEncoder
 from fastsag.errors import UserError, require
+from fastsag.levels import min_max
 
 
-class MertEncoder(nn.Module):
+class MertEncoder(SemanticEncoder):
     """Waveform (B, N) at 24 kHz -> (B, S, D), 75 frames a second, frozen.
 
     N is cut to a multiple of the hop; the valid convolutions give S = N // hop - 1. All recordings
@@ -20,12 +25,25 @@ class MertEncoder(nn.Module):
     Args:
         model: hub name or folder of a Hubert-layout checkpoint.
         layer: which transformer layer's output; later layers are dropped, they are never needed.
+        hop_length: samples a frame.
+        wave: "min_max" scales a recording as the authors' code does, "plain" leaves it.
 
     Raises:
         UserError: the weights cannot be loaded.
     """
 
-    def __init__(self, model: str, layer: int, hop_length: int = 320) -> None:
+    sample_rate = 24_000
+    lost = 1  # convolutions without padding
+    piece = 750  # 10 s, as in training; batches have equal lengths: there is no attention mask
+    fixed = True
+
+    def __init__(
+        self,
+        model: str,
+        layer: int,
+        hop_length: int = 320,
+        wave: Literal["plain", "min_max"] = "plain",
+    ) -> None:
         super().__init__()
         transformers = require("transformers", extra="mert")
         try:
@@ -40,7 +58,11 @@ class MertEncoder(nn.Module):
         self.hubert = hubert.eval().requires_grad_(False)
         self.layer, self.hop_length = layer, hop_length
         self.size = int(hubert.config.hidden_size)
-        self.rate_hz = 24_000 / hop_length
+        self.wave = wave
+
+    def prepare(self, samples: np.ndarray) -> np.ndarray:
+        """Samples (N,) as they are, or scaled to -0.8..0.8."""
+        return min_max(samples) if self.wave == "min_max" else samples
 
     @torch.no_grad()
     def forward(self, wave: Tensor) -> Tensor:

@@ -1,0 +1,192 @@
+"""A mel of any length from a model that sees one window at a time.
+
+Two ways, by configuration: `continued` gives each window the end of the one before as context and
+makes one after the other; `joint` denoises overlapping windows together, step by step, for a model
+that was trained without context (after MultiDiffusion, Bar-Tal et al. 2023).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fastsag.config import Config, PerceiverConfig
+from fastsag.diffusion.samplers import SAMPLERS, Denoise
+from fastsag.diffusion.schedule import karras_sigmas
+from fastsag.lead_sheet import LeadSheet
+from fastsag.model import FastSAG
+from fastsag.windows import Window, join, spans, tiles
+
+Tick = Callable[[int, int], None]  # denoiser steps done, steps in all
+
+_FADE_FRAMES = 32
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """What is generated with: the model, its configuration and one take's settings.
+
+    sampler, steps, guidance, seed: as in `Settings`, resolved. bf16: compute in half precision.
+    frames_of: mel frames -> semantic frames of that time. lost: how many fewer the encoder gives
+    for one window.
+    """
+
+    model: FastSAG
+    config: Config
+    sampler: str
+    steps: int
+    guidance: float
+    seed: int
+    device: torch.device
+    bf16: bool
+    frames_of: Callable[[int], int]
+    lost: int
+
+    def __call__(
+        self, semantics: Tensor, sheet: LeadSheet | None, total: int, tick: Tick
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Semantics (S, D) and plan -> prior and mel (M, total), normalised units."""
+        way = _joint if self.config.window.overlap else _continued
+        return way(self, semantics, sheet, total, tick)
+
+    def sigmas(self) -> Tensor:
+        """The noise levels of this take."""
+        edm = self.config.edm
+        levels = karras_sigmas(self.steps, edm.sigma_min, edm.sigma_max, edm.rho, edm.levels)
+        return levels.to(self.device)
+
+    def noise(self, frames: int, rng: torch.Generator) -> Tensor:
+        """Standard normal (1, M, frames), the same on every device."""
+        return torch.randn(1, self.config.mel.n_mels, frames, generator=rng).to(self.device)
+
+    def precision(self) -> AbstractContextManager[object]:
+        """Half precision where it was asked for."""
+        return torch.autocast(self.device.type, torch.bfloat16) if self.bf16 else nullcontext()
+
+    def plan(self, sheet: LeadSheet | None, start: int, frames: int, size: int) -> Tensor | None:
+        """Plan (1, P, size) at mel frames start..start + frames, zero beyond."""
+        if sheet is None:
+            return None
+        times = (np.arange(start, start + frames) + 0.5) / self.config.mel.frame_rate
+        features = torch.from_numpy(sheet.features(times))
+        return F.pad(features, (0, size - frames)).unsqueeze(0).float().to(self.device)
+
+
+def _continued(
+    take: Rollout, semantics: Tensor, sheet: LeadSheet | None, total: int, tick: Tick
+) -> tuple[np.ndarray, np.ndarray]:
+    """One window after the other."""
+    config, model = take.config, take.model
+    windows = spans(total, config.window.frames, config.window.context)
+    mel = np.zeros((config.mel.n_mels, total), dtype=np.float32)
+    prior = np.zeros_like(mel)
+    rng = torch.Generator().manual_seed(take.seed)
+    for index, window in enumerate(windows):
+        frames = window.stop - window.start
+        fixed = isinstance(config.resampler, PerceiverConfig)
+        size = config.window.frames if fixed else frames
+        first = take.frames_of(window.start)
+        part = semantics[first : first + take.frames_of(frames)]
+        part = F.pad(part, (0, 0, 0, round(size / frames * len(part)) - len(part)))
+        context = None
+        if model.context and window.known:
+            known = torch.from_numpy(mel[:, window.start : window.start + window.known])
+            marked = torch.cat([known, torch.ones(1, window.known)])
+            context = F.pad(marked, (0, size - window.known)).unsqueeze(0).to(take.device)
+        done = index * take.steps
+        with take.precision():
+            plan = take.plan(sheet, window.start, frames, size)
+            conditions = model.condition(_batch(part, take.device), size, plan, context)
+            out = model.generate(
+                model.denoise(conditions, take.guidance, config.sampler.guidance_rescale),
+                take.noise(size, rng),
+                take.sigmas(),
+                SAMPLERS[take.sampler],
+                lambda step, *_, done=done: tick(done + step + 1, take.steps * len(windows)),
+            )
+        for whole, part in ((prior, conditions.prior), (mel, out)):
+            join(whole, part[0, :, :frames].float().cpu().numpy(), window, _FADE_FRAMES)
+    return prior, mel
+
+
+def _joint(
+    take: Rollout, semantics: Tensor, sheet: LeadSheet | None, total: int, tick: Tick
+) -> tuple[np.ndarray, np.ndarray]:
+    """All windows together: where they overlap, every denoiser call is their weighted mean."""
+    config, model = take.config, take.model
+    size = config.window.frames
+    windows = tiles(total, size, config.window.overlap)
+    length = windows[-1].stop
+    rng = torch.Generator().manual_seed(take.seed)
+    count = take.frames_of(size) - take.lost
+    parts: list[Denoise] = []
+    priors = []
+    for window in windows:
+        first = take.frames_of(window.start)
+        part = semantics[first : first + count]
+        part = F.pad(part, (0, 0, 0, count - len(part)))
+        with take.precision():
+            plan = take.plan(sheet, window.start, size, size)
+            conditions = model.condition(_batch(part, take.device), size, plan)
+        priors.append(conditions.prior[..., :size].float())
+        parts.append(model.denoise(conditions, take.guidance, config.sampler.guidance_rescale))
+    merge = _Merge(windows, config.window.overlap, take.device)
+    calls, expected = 0, len(windows) * take.steps * (2 if take.sampler == "heun" else 1)
+
+    def denoise(x: Tensor, sigma: Tensor) -> Tensor:
+        nonlocal calls
+        pieces = []
+        for part, window in zip(parts, windows, strict=True):
+            with take.precision():
+                pieces.append(part(x[..., window.start : window.stop], sigma).float())
+            calls += 1
+            tick(min(calls, expected), expected)
+        return merge(pieces)
+
+    noise, sigmas = take.noise(length, rng), take.sigmas()
+    out = model.generate(denoise, noise, sigmas, SAMPLERS[take.sampler])
+    tick(expected, expected)
+    prior, mel = (part[0, :, :total].cpu().numpy() for part in (merge(priors), out))
+    return prior, mel
+
+
+class _Merge:
+    """Windows (1, M, size) -> their weighted mean (1, M, T); weights fade over the overlaps."""
+
+    def __init__(self, windows: list[Window], overlap: int, device: torch.device) -> None:
+        self.windows = windows
+        size = windows[0].stop - windows[0].start
+        edge = torch.linspace(0, 1, overlap + 2)[1:-1]
+        ramp = torch.ones(size)
+        ramp[:overlap] = edge
+        ramp[-overlap:] = torch.minimum(ramp[-overlap:], edge.flip(0))
+        self.weights = []
+        total = torch.zeros(windows[-1].stop)
+        for index, window in enumerate(windows):
+            weight = ramp.clone()
+            if index == 0:
+                weight[:overlap] = 1
+            if index == len(windows) - 1:
+                weight[-overlap:] = 1
+            total[window.start : window.stop] += weight
+            self.weights.append(weight)
+        self.weights = [
+            (weight / total[window.start : window.stop]).to(device)
+            for weight, window in zip(self.weights, windows, strict=True)
+        ]
+
+    def __call__(self, pieces: list[Tensor]) -> Tensor:
+        merged = pieces[0].new_zeros(*pieces[0].shape[:-1], self.windows[-1].stop)
+        for piece, weight, window in zip(pieces, self.weights, self.windows, strict=True):
+            merged[..., window.start : window.stop] += weight * piece
+        return merged
+
+
+def _batch(part: Tensor, device: torch.device) -> Tensor:
+    return part.unsqueeze(0).float().to(device)
