@@ -207,6 +207,14 @@ class GriffinLimConfig(Strict):
     iterations: int = 32
 
 
+class VoiceNoise(Strict):
+    """White noise on the training voices (paper section 4.1), full scale 1."""
+
+    std: float = 0.0
+    chance: float = 0.0  # share of voices with more of it
+    share: float = 0.0  # whose standard deviation is up to this share of the peak
+
+
 class TrainingConfig(Strict):
     """How a run is trained; the same settings serve model, planner and vocoder."""
 
@@ -220,9 +228,7 @@ class TrainingConfig(Strict):
     weight_decay: float = 0.0
     clip_norm: float | None = None  # of gradients; none in the paper
     clip_parts: tuple[str, ...] = ()  # parts clipped each by itself, the rest not; (): all as one
-    voice_noise: float = 0.0  # standard deviation of white noise on the voice, full scale 1
-    voice_noise_chance: float = 0.0  # share of voices with more noise
-    voice_noise_share: float = 0.0  # its standard deviation, up to this share of the peak
+    noise: VoiceNoise = VoiceNoise()
     ema_decay: float | None = None
     precision: Literal["fp32", "bf16"] = "fp32"
     seed: int = 0

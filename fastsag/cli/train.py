@@ -68,17 +68,13 @@ def train(
 
 def _songs(data: Path, config: Config, split: str) -> list[Any]:
     """Features of a split, with a line of progress while they are computed."""
-    from fastsag.config import MelodicConfig
     from fastsag.data.features import load_songs
-
-    if not isinstance(config.encoder, MelodicConfig):
-        raise UserError(f"{config.name}: training features are melodic; set encoder.kind=melodic")
 
     def progress(done: int, total: int) -> None:
         end = "\r" if sys.stderr.isatty() and done < total else "\n"
         print(f"features: {done}/{total} shards", end=end, file=sys.stderr, flush=True)
 
-    songs = load_songs(data, config.mel, config.encoder, (split,), progress)
+    songs = load_songs(data, config.mel, config.encoder, (split,), progress, config.training.noise)
     if not songs:
         raise UserError(f"{data}: no song of the {split} split; generate a larger corpus")
     return songs

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import multiprocessing
 import os
+import zlib
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -18,8 +19,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from fastsag.conditioning.encoders.melodic import MelodicEncoder, level_gain
-from fastsag.config import MelConfig, MelodicConfig, dump
+from fastsag.conditioning.encoders import build_encoder, encode
+from fastsag.conditioning.encoders.melodic import level_gain
+from fastsag.config import MelConfig, MelodicConfig, MertConfig, VoiceNoise, dump
 from fastsag.data.shards import read_shard, shard_paths
 from fastsag.lead_sheet import CHORDS, chord_index, from_record, key_index
 from fastsag.mel import LogMel, normalize
@@ -53,21 +55,28 @@ class Song:
 class FeatureExtractor:
     """Computes a `Song` from a record of a shard."""
 
-    def __init__(self, mel: MelConfig, encoder: MelodicConfig) -> None:
-        self.mel_config, self.encoder_config = mel, encoder
+    def __init__(
+        self,
+        mel: MelConfig,
+        encoder: MelodicConfig | MertConfig,
+        noise: VoiceNoise | None = None,
+    ) -> None:
+        self.mel_config, self.encoder_config, self.noise = mel, encoder, noise or VoiceNoise()
         self.mel = LogMel(mel)
-        self.encoder = MelodicEncoder(encoder.sample_rate, encoder.hop_length)
-        text = dump(mel) + dump(encoder) + f"{_VERSION} {ACCOMPANIMENT_DBFS}"
-        self.digest = hashlib.sha256(text.encode()).hexdigest()[:10]
+        self.encoder = build_encoder(encoder)
+        self.digest = digest(mel, encoder, self.noise)
 
     @torch.no_grad()
     def __call__(self, vocals: np.ndarray, accompaniment: np.ndarray, meta: dict[str, Any]) -> Song:
         """`vocals` and `accompaniment` (N,) float32 at the mel's sample rate."""
         rate = self.mel_config.sample_rate
-        vocals = vocals * level_gain(vocals, rate)
-        gain = 10 ** ((ACCOMPANIMENT_DBFS + 20) / 20) * level_gain(accompaniment, rate)
-        accompaniment = accompaniment * np.float32(gain)
-        voice = self._semantics(vocals)
+        vocals = add_noise(vocals, self.noise, seed=str(meta["song"]))
+        voice = self._semantics(self.encoder.prepare(vocals))
+        if isinstance(self.encoder_config, MertConfig):
+            accompaniment = self.encoder.prepare(accompaniment)
+        else:
+            gain = 10 ** ((ACCOMPANIMENT_DBFS + 20) / 20) * level_gain(accompaniment, rate)
+            accompaniment = accompaniment * np.float32(gain)
         log_mel = self.mel(torch.from_numpy(accompaniment).float().unsqueeze(0))[0]
         sheet = from_record(meta)
         mel_times = (np.arange(log_mel.shape[-1]) + 0.5) / self.mel_config.frame_rate
@@ -88,16 +97,40 @@ class FeatureExtractor:
         )
 
     def _semantics(self, samples: np.ndarray) -> np.ndarray:
-        wave = torch.from_numpy(np.ascontiguousarray(samples)).float().unsqueeze(0)
-        return self.encoder(wave)[0].half().numpy()
+        frames = len(samples) // self.encoder.hop_length
+        return encode(self.encoder, samples.astype(np.float32))[:frames].half().numpy()
+
+
+def digest(mel: MelConfig, encoder: MelodicConfig | MertConfig, noise: VoiceNoise) -> str:
+    """Names the features that these settings give."""
+    text = dump(mel) + dump(encoder) + f"{_VERSION} {ACCOMPANIMENT_DBFS}"
+    if noise != VoiceNoise():
+        text += dump(noise)
+    return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+def add_noise(samples: np.ndarray, noise: VoiceNoise, seed: str) -> np.ndarray:
+    """Voice (N,) with white noise (paper section 4.1), the same for the same seed.
+
+    Some voices get more, up to a share of their peak, as in the authors' code.
+    """
+    if noise == VoiceNoise():
+        return samples
+    rng = np.random.default_rng(zlib.crc32(seed.encode()))
+    noisy = samples + noise.std * rng.standard_normal(len(samples))
+    if rng.random() < noise.chance:
+        std = np.abs(noisy).max() * rng.uniform(0, noise.share)
+        noisy = noisy + std * rng.standard_normal(len(samples))
+    return noisy.astype(np.float32)
 
 
 def load_songs(
     folder: Path,
     mel: MelConfig,
-    encoder: MelodicConfig,
+    encoder: MelodicConfig | MertConfig,
     splits: tuple[str, ...],
     progress: Callable[[int, int], None] | None = None,
+    noise: VoiceNoise | None = None,
 ) -> list[Song]:
     """All songs of the shards in `folder` that belong to `splits`.
 
@@ -108,13 +141,14 @@ def load_songs(
         UserError: no shards in the folder.
     """
     paths = shard_paths(folder)
-    digest = FeatureExtractor(mel, encoder).digest
-    caches = [path.with_name(f"{path.stem}.features-{digest}.npz") for path in paths]
+    noise = noise or VoiceNoise()
+    name = f"features-{digest(mel, encoder, noise)}.npz"
+    caches = [path.with_name(f"{path.stem}.{name}") for path in paths]
     todo = [pair for pair in zip(paths, caches, strict=True) if not pair[1].exists()]
     if todo:
         context = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(os.cpu_count(), mp_context=context) as pool:
-            futures = [pool.submit(_extract_shard, *pair, mel, encoder) for pair in todo]
+            futures = [pool.submit(_extract_shard, *pair, mel, encoder, noise) for pair in todo]
             for done, future in enumerate(as_completed(futures), 1):
                 future.result()
                 if progress:
@@ -126,10 +160,16 @@ def load_songs(
     return songs
 
 
-def _extract_shard(path: Path, cache: Path, mel: MelConfig, encoder: MelodicConfig) -> None:
+def _extract_shard(
+    path: Path,
+    cache: Path,
+    mel: MelConfig,
+    encoder: MelodicConfig | MertConfig,
+    noise: VoiceNoise,
+) -> None:
     """Compute the features of one shard and write them beside it, atomically."""
     torch.set_num_threads(1)
-    extractor = FeatureExtractor(mel, encoder)
+    extractor = FeatureExtractor(mel, encoder, noise)
     songs = [
         extractor(record.vocals, record.accompaniment, record.meta) for record in read_shard(path)
     ]

@@ -65,6 +65,7 @@ class AccompanimentTraining(lightning.LightningModule):
                 edm.sigma_data,
                 conditions.mask,
                 weights.diffusion_weighting,
+                weights.count_padding,
             ),
         }
 
@@ -83,6 +84,20 @@ class AccompanimentTraining(lightning.LightningModule):
             {f"validation/{name}": value for name, value in terms.items()},
             batch_size=len(batch["mel"]),
         )
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Any,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        parts = self.config.training.clip_parts
+        if not parts or gradient_clip_val is None:
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+            return
+        for part in parts:
+            parameters = self.model.get_submodule(part).parameters()
+            torch.nn.utils.clip_grad_norm_(parameters, gradient_clip_val)
 
     def configure_optimizers(self) -> Any:
         trained = [parameter for parameter in self.parameters() if parameter.requires_grad]

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from fastsag.conditioning.planner import METRES
-from fastsag.config import MelConfig, MelodicConfig
+from fastsag.config import MelConfig, MelodicConfig, VoiceNoise
 from fastsag.data.crops import CropDataset, PlanDataset, tempo, transpose
-from fastsag.data.features import FeatureExtractor, load_songs
+from fastsag.data.features import FeatureExtractor, add_noise, digest, load_songs
 from fastsag.data.shards import Record, write_shard
 from fastsag.data.symbolic import symbolic_song
 from fastsag.lead_sheet import PLAN_FEATURES, chord_index, key_index
@@ -39,6 +39,18 @@ def test_features_line_up_and_are_cached(tmp_path):
     again = load_songs(tmp_path, MEL, MelodicConfig(), ("train",))
     assert cache.stat().st_mtime_ns == stamp
     assert np.array_equal(songs[0].mel, again[0].mel)
+
+
+def test_noise_on_the_voice_is_reproducible_and_renames_the_features():
+    voice = record(1).vocals
+    noise = VoiceNoise(std=0.01, chance=1.0, share=0.1)
+    one, two = (add_noise(voice, noise, seed="song") for _ in range(2))
+    assert np.array_equal(one, two) and not np.array_equal(one, add_noise(voice, noise, "other"))
+    plain = add_noise(voice, VoiceNoise(std=0.01), "song") - voice
+    assert plain.std() == pytest.approx(0.01, rel=0.05)
+    assert 0.01 < (one - voice).std() < 0.11 * np.abs(voice).max() + 0.01
+    assert add_noise(voice, VoiceNoise(), "song") is voice
+    assert digest(MEL, MelodicConfig(), noise) != digest(MEL, MelodicConfig(), VoiceNoise())
 
 
 def test_crops_depend_on_seed_and_index_alone():

@@ -7,7 +7,7 @@ from torch.utils.data import Dataset
 
 from fastsag.config import TrainingConfig
 from fastsag.errors import UserError
-from fastsag.training.loop import averaged_weights, build_optimizer, fit
+from fastsag.training.loop import averaged_weights, build_optimizer, fit, started
 
 
 class Items(Dataset):
@@ -122,3 +122,17 @@ def test_another_configuration_in_the_same_folder_is_refused(tmp_path):
     run(tmp_path, settings())
     with pytest.raises(UserError, match="another configuration"):
         run(tmp_path, settings(20))
+
+
+def test_a_run_starts_from_another(tmp_path):
+    training = settings()
+    fit(Module(training), Items(48), Items(4), tmp_path, training, training)
+    module = started(Module(training), tmp_path)
+    weights = averaged_weights(tmp_path)
+    assert all(torch.equal(value, weights[name]) for name, value in module.named_parameters())
+    other = Module(training)
+    other.net = torch.nn.Sequential(torch.nn.Linear(4, 9), torch.nn.Linear(9, 1))
+    with pytest.raises(UserError, match=r"do not fit \(net\.0\.weight"):
+        started(other, tmp_path)
+    with pytest.raises(UserError, match="no checkpoint"):
+        started(Module(training), tmp_path / "nowhere")
