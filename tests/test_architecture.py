@@ -17,10 +17,29 @@ PACKAGE = ROOT / "fastsag"
 
 # A part may import parts of lower levels; parts of its own level only where SIDEWAYS says so.
 LEVELS = {
-    0: {"errors", "version", "windows", "nn", "mel", "audio", "levels", "config", "lead_sheet"},
+    0: {
+        "errors",
+        "version",
+        "hub",
+        "windows",
+        "nn",
+        "mel",
+        "audio",
+        "levels",
+        "config",
+        "lead_sheet",
+    },
     1: {"conditioning", "diffusion", "vocoder", "codec"},
     2: {"model", "losses", "checkpoint"},
-    3: {"pipeline", "take", "data", "songs", "plots", "fastsag"},  # fastsag: the public API
+    3: {
+        "pipeline",
+        "rollout",
+        "take",
+        "data",
+        "songs",
+        "plots",
+        "fastsag",
+    },  # fastsag: the public API
     4: {"training", "evaluation", "baselines", "benchmarks"},
     5: {"cli", "app"},
 }
@@ -34,6 +53,7 @@ SIDEWAYS = {
     ("fastsag", "pipeline"),
     ("fastsag", "take"),
     ("pipeline", "take"),
+    ("pipeline", "rollout"),
     ("baselines", "training"),
     ("cli", "app"),
 }

@@ -10,21 +10,12 @@ from fastsag.mel import LogMel, band_centres, denormalize, filterbank, normalize
 COMPACT = MelConfig(n_fft=2048, win_length=2048, scale="low_linear")
 
 
-def test_paper_mel_matches_the_published_implementation(golden):
-    mel = LogMel(MelConfig())(torch.from_numpy(golden["mel_wav"])).numpy()
-    # In magnitude: below about -7 in log units the last bit of the window's cosines decides, and
-    # that differs between processors (float64 is as far from the stored values as float32 is).
-    np.testing.assert_allclose(np.exp(mel), np.exp(golden["mel_out"]), rtol=1e-4, atol=1e-6)
-    loud = golden["mel_out"] > -6
-    np.testing.assert_allclose(mel[loud], golden["mel_out"][loud], atol=1e-4)
-
-
-def test_normalisation_matches_and_inverts(golden):
+def test_normalisation_maps_its_range_to_one_and_inverts():
     config = MelConfig()
-    values = torch.from_numpy(golden["norm_in"])
+    values = torch.tensor([-12.0, -5.0, 2.0, 4.0])
     normalized = normalize(values, config)
-    np.testing.assert_allclose(normalized.numpy(), golden["norm_out"], atol=1e-6)
-    np.testing.assert_allclose(denormalize(normalized, config).numpy(), values.numpy(), atol=1e-5)
+    torch.testing.assert_close(normalized, torch.tensor([-1.0, 0.0, 1.0, 2 / 7 + 1]))
+    torch.testing.assert_close(denormalize(normalized, config), values)
 
 
 def test_without_normalisation_both_are_the_identity():

@@ -13,7 +13,7 @@ from fastsag.conditioning.planner import METRES, PlanFrames
 from fastsag.lead_sheet import CHORDS, LeadSheet, chord_tones, key_name
 
 BPM_RANGE = (72.0, 190.0)  # slower songs are counted twice as fast, as the planner learned
-_DRIFT_SECONDS = 10.0  # smoothing of the deviation from constant tempo
+_DRIFT_SECONDS = 6.0  # smoothing of the deviation from constant tempo
 _SCALES = ((0, 2, 4, 5, 7, 9, 11), (0, 2, 3, 5, 7, 8, 10, 11))  # major; natural + harmonic minor
 
 

@@ -2,26 +2,56 @@
 
 from __future__ import annotations
 
+import pickle
+from pathlib import Path
+
+import torch
 from torch import nn
 
 from fastsag.config import BigVGANConfig, GriffinLimConfig, MelConfig, VocosConfig
+from fastsag.errors import UserError
+from fastsag.vocoder.bigvgan import VARIANTS, BigVGAN, folded
 from fastsag.vocoder.griffin_lim import GriffinLim
 from fastsag.vocoder.vocos import Vocos
+
+PUBLISHED = "bigvgan_generator.pt"
 
 
 def build_vocoder(
     config: VocosConfig | BigVGANConfig | GriffinLimConfig, mel: MelConfig
 ) -> nn.Module:
-    """The vocoder that a configuration names, with fresh weights."""
+    """The vocoder that a configuration names, with fresh weights.
+
+    Raises:
+        UserError: a BigVGAN of another spectrogram.
+    """
     if isinstance(config, GriffinLimConfig):
         return GriffinLim(mel, config.iterations)
     if isinstance(config, BigVGANConfig):
-        from fastsag.vocoder.bigvgan import VARIANTS, BigVGAN
-
-        return BigVGAN(**VARIANTS[config.variant] | {"channels": config.channels})
+        vocoder = BigVGAN(**VARIANTS[config.variant] | {"channels": config.channels})
+        if (vocoder.n_mels, vocoder.hop) != (mel.n_mels, mel.hop_length):
+            raise UserError(
+                f"{config.variant}: wants {vocoder.n_mels} bands every {vocoder.hop} samples, "
+                f"not {mel.n_mels} every {mel.hop_length}; set mel to match"
+            )
+        return vocoder
     return Vocos(mel, **config.model_dump(exclude={"kind"}))
 
 
 def load_published(vocoder: nn.Module, config: BigVGANConfig) -> None:
-    """Fill a BigVGAN with NVIDIA's weights from a folder, a file or the hub cache."""
-    raise NotImplementedError
+    """Fill a BigVGAN with NVIDIA's weights from a file, a folder or the hub cache.
+
+    Raises:
+        UserError: the file is absent or its tensors do not fit.
+    """
+    from fastsag import hub
+
+    source = Path(config.source or f"nvidia/{config.variant}")
+    path = source / PUBLISHED if source.is_dir() else source
+    if not path.is_file():
+        path = hub.local(str(source), PUBLISHED)
+    try:
+        vocoder.load_state_dict(folded(torch.load(path, map_location="cpu", weights_only=True)))
+    except (pickle.UnpicklingError, RuntimeError, ValueError, EOFError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{path}: not the weights of {config.variant} ({reason})") from None

@@ -31,9 +31,11 @@ def assert_golden(actual: Tensor, expected: Tensor) -> None:
     torch.testing.assert_close(actual, expected, atol=5e-5, rtol=1e-4)
 
 
-def recipe_input(tag: str, shape: tuple[int, ...], scale: float = 1.0) -> Tensor:
+def recipe_input(
+    tag: str, shape: tuple[int, ...], scale: float = 1.0, set_name: str = "public"
+) -> Tensor:
     """An input that is too large to be stored."""
-    rng = np.random.default_rng(zlib.crc32(f"input:public/{tag}".encode()))
+    rng = np.random.default_rng(zlib.crc32(f"input:{set_name}/{tag}".encode()))
     return torch.from_numpy(scale * rng.standard_normal(shape)).float()
 
 

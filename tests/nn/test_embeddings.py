@@ -7,11 +7,6 @@ import torch
 from torch.testing import assert_close
 
 from fastsag.nn.embeddings import sinusoidal
-from tests.golden.weights import assert_golden, golden
-
-
-def test_golden() -> None:
-    assert_golden(sinusoidal(golden()["temb_t"], 64), golden()["temb_sin"])
 
 
 def test_formula() -> None:

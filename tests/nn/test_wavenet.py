@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from fastsag.nn.wavenet import WaveNet
-from tests.golden.weights import assert_golden, fill, golden
 
 
 @pytest.mark.parametrize(
@@ -15,21 +14,6 @@ def test_parameters_of_the_paper(channels: int, layers: int, stacks: int, parame
     with torch.device("meta"):
         net = WaveNet(channels, channels, channels, layers, stacks)
     assert sum(p.numel() for p in net.parameters()) == parameters
-
-
-@torch.no_grad()
-def test_golden_prior_wavenet() -> None:
-    net = fill(WaveNet(100, 100, 100, 8, 4), "mixed_encoder.")
-    assert_golden(net(golden()["mix_in"]), golden()["mix_out"])
-
-
-@torch.no_grad()
-def test_golden_semantic_wavenet() -> None:
-    with torch.device("meta"):
-        net = WaveNet(768, 768, 768, 8, 8)
-    net = fill(net.to_empty(device="cpu"), "semantic_encoder.0.")
-    out = net(golden()["sem_in"].transpose(1, 2)).transpose(1, 2)
-    assert_golden(out, golden()["sem_out"])
 
 
 @pytest.mark.parametrize("kernel_size", [1, 3, 5])
