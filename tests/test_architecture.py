@@ -21,6 +21,7 @@ LEVELS = {
         "errors",
         "version",
         "hub",
+        "published",
         "windows",
         "nn",
         "mel",
@@ -30,7 +31,7 @@ LEVELS = {
         "lead_sheet",
     },
     1: {"conditioning", "diffusion", "vocoder", "codec"},
-    2: {"model", "losses", "checkpoint"},
+    2: {"model", "losses", "checkpoint", "authors"},
     3: {
         "pipeline",
         "rollout",
@@ -49,6 +50,7 @@ SIDEWAYS = {
     ("nn", "errors"),
     ("model", "losses"),
     ("checkpoint", "model"),
+    ("authors", "checkpoint"),
     ("songs", "data"),  # the generator writes training records
     ("fastsag", "pipeline"),
     ("fastsag", "take"),
