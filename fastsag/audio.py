@@ -143,7 +143,9 @@ def to_mono(samples: np.ndarray) -> np.ndarray:
     return samples if len(samples) == 1 else samples.mean(0, keepdims=True, dtype=np.float32)
 
 
-def resample(samples: np.ndarray, rate: int, new_rate: int, count: int | None = None) -> np.ndarray:
+def resample(
+    samples: np.ndarray, rate: float, new_rate: float, count: int | None = None
+) -> np.ndarray:
     """(C, N) at `rate` Hz -> (C, n) at `new_rate` Hz, cut or zero-padded to `count` if given."""
     out = samples
     if rate != new_rate:

@@ -80,7 +80,7 @@ ENTRIES = (
         "encodec",
         "facebook/encodec_24khz",
         ("config.json", "preprocessor_config.json", "model.safetensors"),
-        "none stated for the weights; the code of EnCodec is MIT",
+        "not stated (the code: MIT)",
         93,
         "audio tokens of the SingSong baseline",
     ),

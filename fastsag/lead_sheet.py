@@ -6,13 +6,13 @@ it as `PLAN_FEATURES` channels beside the prior.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-PITCH_CLASSES = ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
-MODES = ("major", "minor")
+from fastsag.chords import CHORDS, NO_CHORD, chord_index, chord_tones
+
 STYLES = (
     "pop",
     "rock",
@@ -27,64 +27,8 @@ STYLES = (
     "dance",
     "waltz",
 )
-NO_CHORD = "N"
-CHORDS = (
-    *(f"{root}:{quality}" for quality in ("maj", "min") for root in PITCH_CLASSES),
-    NO_CHORD,
-)
-TRIADS = {"maj": (0, 4, 7), "min": (0, 3, 7)}
-
 # Beat and bar phase as sine and cosine, chord tones, root, style.
 PLAN_FEATURES = 2 + 2 + 12 + 12 + len(STYLES)
-
-_LETTERS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
-
-
-def pitch_class(name: str) -> int:
-    """ "F#" -> 6; sharps and flats may repeat.
-
-    Raises:
-        ValueError: not a note name.
-    """
-    letter, accidentals = name[:1].upper(), name[1:]
-    if letter not in _LETTERS or accidentals.strip("#b"):
-        raise ValueError(f"{name!r} is not a note name such as C, F# or Bb")
-    return (_LETTERS[letter] + accidentals.count("#") - accidentals.count("b")) % 12
-
-
-def chord_index(label: str) -> int:
-    """Index in `CHORDS` of a Harte label; any spelling of the root is taken.
-
-    Raises:
-        ValueError: not one of the triads or `N`.
-    """
-    if label == NO_CHORD:
-        return len(CHORDS) - 1
-    root, _, quality = label.partition(":")
-    if quality not in TRIADS:
-        raise ValueError(f"{label!r} is not a chord such as C:maj, A:min or N")
-    return (12 if quality == "min" else 0) + pitch_class(root)
-
-
-def chord_tones(index: int) -> tuple[int, ...]:
-    """Pitch classes of `CHORDS[index]`, root first; empty for no chord."""
-    if index == len(CHORDS) - 1:
-        return ()
-    quality = "min" if index >= 12 else "maj"
-    return tuple((index + step) % 12 for step in TRIADS[quality])
-
-
-def key_index(key: str) -> int:
-    """Index of a key such as "A minor": tonic, plus 12 for minor."""
-    tonic, _, mode = key.partition(" ")
-    if mode not in MODES:
-        raise ValueError(f"{key!r} is not a key such as 'C major' or 'A minor'")
-    return pitch_class(tonic) + 12 * MODES.index(mode)
-
-
-def key_name(index: int) -> str:
-    """Inverse of `key_index`, spelled with `PITCH_CLASSES`."""
-    return f"{PITCH_CLASSES[index % 12]} {MODES[index // 12]}"
 
 
 @dataclass(frozen=True)
@@ -96,9 +40,11 @@ class LeadSheet:
         beats_per_bar: 3 or 4.
         first_downbeat: index in `beats` of the first beat of a bar.
         key: such as "A minor".
-        chords: one Harte label for each bar; bar 0 is the pickup before the first downbeat (it may
-            hold no beat), bar k starts at beat `first_downbeat + (k - 1) * beats_per_bar`.
+        chords: a Harte label for each bar, or several with spaces between that share it equally;
+            bar 0 is the pickup before the first downbeat (it may hold no beat), bar k starts at
+            beat `first_downbeat + (k - 1) * beats_per_bar`.
         style: one of `STYLES`, or None for any.
+        tuning: of the singer in cents against A440.
         confidence: by field name, 0..1, where it was estimated.
     """
 
@@ -108,6 +54,7 @@ class LeadSheet:
     key: str
     chords: tuple[str, ...]
     style: str | None = None
+    tuning: float = 0.0
     confidence: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -139,18 +86,38 @@ class LeadSheet:
         for index in range(len(CHORDS) - 1):
             tones[index, list(chord_tones(index))] = 1
             tones[index, 12 + chord_tones(index)[0]] = 1
-        chords = np.array([chord_index(label) for label in self.chords])
-        harmony = tones[chords[self.bar_of_beat(position)]].T
+        harmony = tones[self.chord_at(position)].T
         style = np.zeros((len(STYLES), len(seconds)))
         if self.style is not None:
             style[STYLES.index(self.style)] = 1
         phases = [np.sin(beat_phase), np.cos(beat_phase), np.sin(bar_phase), np.cos(bar_phase)]
         return np.concatenate([np.stack(phases), harmony, style]).astype(np.float32)
 
+    def chord_at(self, position: np.ndarray) -> np.ndarray:
+        """Index in `CHORDS` at fractional beat positions (T,)."""
+        bars = [entry.split() for entry in self.chords]
+        counts = np.array([len(bar) for bar in bars])
+        offsets = np.cumsum(counts) - counts
+        indices = np.array([chord_index(label) for bar in bars for label in bar])
+        bar = self.bar_of_beat(position)
+        within = (position - self.first_downbeat) / self.beats_per_bar % 1
+        return indices[offsets[bar] + np.floor(within * counts[bar]).astype(int)]
+
     def chord_times(self) -> list[tuple[float, str]]:
-        """(start in seconds, label) of each bar's chord, from the first downbeat on."""
-        starts = self.beats[self.first_downbeat :: self.beats_per_bar]
-        return [(float(t), label) for t, label in zip(starts, self.chords[1:], strict=False)]
+        """(start in seconds, label) of each chord, from the first downbeat on."""
+        times = []
+        for bar, entry in enumerate(self.chords[1:]):
+            labels = entry.split()
+            for index, label in enumerate(labels):
+                beat = self.first_downbeat + (bar + index / len(labels)) * self.beats_per_bar
+                if beat <= len(self.beats) - 1:
+                    time = np.interp(beat, np.arange(len(self.beats)), self.beats)
+                    times.append((float(time), label))
+        return times
+
+    def stretched(self, factor: float) -> LeadSheet:
+        """The same song `factor` times as long."""
+        return replace(self, beats=self.beats * factor)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -158,6 +125,42 @@ class LeadSheet:
         values["beats"] = [round(float(beat), 4) for beat in self.beats]
         values["tempo"] = round(self.tempo, 3)
         return values
+
+
+@dataclass(frozen=True)
+class Hints:
+    """What is known of a song before listening; None is to be estimated.
+
+    bpm, beats (times in seconds), metre (beats a bar), downbeat (seconds of the first bar line),
+    key, style and tuning (cents) as in `LeadSheet`; chords: entries of bars from the downbeat on,
+    played again from the start when they end; pickup: the chord before the downbeat.
+    """
+
+    bpm: float | None = None
+    beats: tuple[float, ...] | None = None
+    metre: int | None = None
+    downbeat: float | None = None
+    key: str | None = None
+    chords: tuple[str, ...] | None = None
+    pickup: str | None = None
+    style: str | None = None
+    tuning: float | None = None
+
+    def stretched(self, factor: float) -> Hints:
+        """The same of a song `factor` times as long."""
+        return replace(
+            self,
+            bpm=self.bpm and self.bpm / factor,
+            beats=self.beats and tuple(beat * factor for beat in self.beats),
+            downbeat=None if self.downbeat is None else self.downbeat * factor,
+        )
+
+    def over(self, others: Hints) -> Hints:
+        """These, and what they leave open from `others`."""
+        own = {name: value for name, value in vars(self).items() if value is not None}
+        if "bpm" in own or "beats" in own:  # one takes the place of the other
+            others = replace(others, bpm=None, beats=None)
+        return replace(others, **own)
 
 
 def from_record(record: dict[str, Any]) -> LeadSheet:

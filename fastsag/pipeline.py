@@ -9,6 +9,7 @@ windows: each sees the end of the one before as context, so that the band stays 
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,10 +21,11 @@ from fastsag import audio, checkpoint
 from fastsag.audio import Recording
 from fastsag.conditioning.decoding import decode
 from fastsag.conditioning.encoders import build_encoder, encode
+from fastsag.conditioning.encoders.melodic import MelodicEncoder, tuning
 from fastsag.config import Config
 from fastsag.diffusion.samplers import SAMPLERS
 from fastsag.errors import UserError
-from fastsag.lead_sheet import STYLES, LeadSheet
+from fastsag.lead_sheet import STYLES, Hints, LeadSheet
 from fastsag.levels import mix
 from fastsag.mel import LogMel, denormalize
 from fastsag.model import FastSAG
@@ -36,6 +38,8 @@ Progress = Callable[[str, int, int], None]  # stage, steps done, steps in all
 DEFAULT_LEVEL_DB = -3.0  # the band against the voice, in LU
 _CHUNK_SECONDS = 40  # the vocoder works through long audio in pieces of this length
 _PICTURE_SECONDS = 120
+_HEARD_CENTS = 4.0  # a band that is less out of tune sounds in tune
+_SURE_TUNING = 0.15  # below, a voice has no tuning: it speaks, or slides
 _MARGIN_FRAMES = 48  # vocoder context on both sides of a piece
 
 
@@ -85,25 +89,38 @@ class Accompanist:
             config, model, vocoder, name=str(name_or_path), device=where, precision=precision
         )
 
-    def prepare(self, recording: Recording) -> np.ndarray:
-        """A recording -> mono samples (N,) at the model's rate and its encoder's level."""
-        rate = self.config.mel.sample_rate
+    def prepare(self, recording: Recording, tuning: float = 0.0) -> np.ndarray:
+        """A recording -> mono samples (N,) at the model's rate and its encoder's level.
+
+        A singer who is `tuning` cents sharp is played as much slower, which brings A to 440 Hz.
+        """
+        rate = recording.sample_rate / _stretch(tuning)
         mono = audio.to_mono(recording.samples)
-        return self.encoder.prepare(audio.resample(mono, recording.sample_rate, rate)[0])
+        return self.encoder.prepare(audio.resample(mono, rate, self.config.mel.sample_rate)[0])
 
     def semantics(self, voice: np.ndarray) -> Tensor:
         """Prepared samples (N,) -> semantics (S, D)."""
         return encode(self.encoder, voice, self.device)
 
+    def tuning(self, semantics: Tensor) -> float:
+        """How many cents the singer is sharp, from semantics (S, D); 0 where that is not clear."""
+        if not isinstance(self.encoder, MelodicEncoder):
+            return 0.0
+        cents, sure = tuning(semantics)
+        return round(cents, 1) if sure > _SURE_TUNING else 0.0
+
     @torch.inference_mode()
-    def plan(self, semantics: Tensor, style: str | None = None) -> LeadSheet | None:
+    def plan(self, semantics: Tensor, hints: Hints | None = None) -> LeadSheet | None:
         """Semantics (S, D) -> the lead sheet that the band will play; None without a planner.
+
+        What `hints` say is kept, the rest is estimated.
 
         Raises:
             UserError: unknown style.
         """
-        if style is not None and style not in STYLES:
-            raise UserError(f"--style {style}: unknown; choose one of {', '.join(STYLES)}")
+        hints = hints or Hints()
+        if hints.style is not None and hints.style not in STYLES:
+            raise UserError(f"--style {hints.style}: unknown; choose one of {', '.join(STYLES)}")
         planner = self.model.planner
         if planner is None or self.config.planner is None:
             return None
@@ -111,8 +128,28 @@ class Accompanist:
         padded = torch.nn.functional.pad(semantics, (0, 0, 0, max(0, short)))
         frames = planner.plan_frames(padded, self.config.planner.window)
         duration = len(semantics) / self.encoder.rate_hz
-        sheet = decode(frames, self.encoder.rate_hz / planner.patch, duration)
-        return dataclasses.replace(sheet, style=style)
+        return decode(frames, self.encoder.rate_hz / planner.patch, duration, hints)
+
+    def listen(
+        self, recording: Recording, hints: Hints | None = None
+    ) -> tuple[Tensor, LeadSheet | None, float]:
+        """A recording -> semantics, lead sheet and tuning in cents.
+
+        The semantics are those of the singer brought to A440; the lead sheet's times are those of
+        the recording.
+        """
+        hints = hints or Hints()
+        semantics = self.semantics(self.prepare(recording))
+        cents = self.tuning(semantics) if hints.tuning is None else hints.tuning
+        if abs(cents) < _HEARD_CENTS:
+            cents = 0.0
+        if cents:
+            semantics = self.semantics(self.prepare(recording, cents))
+        stretch = _stretch(cents)
+        sheet = self.plan(semantics, hints.stretched(stretch))
+        if sheet is not None:
+            sheet = dataclasses.replace(sheet.stretched(1 / stretch), tuning=cents)
+        return semantics, sheet, cents
 
     @torch.inference_mode()
     def mel(
@@ -182,7 +219,7 @@ class Accompanist:
         self,
         source: str | Path | Recording,
         *,
-        lead_sheet: LeadSheet | None = None,
+        lead_sheet: LeadSheet | Hints | None = None,
         settings: Settings | None = None,
         level_db: float = DEFAULT_LEVEL_DB,
         progress: Progress | None = None,
@@ -191,7 +228,7 @@ class Accompanist:
 
         Args:
             source: a file, or samples already read.
-            lead_sheet: what to play; estimated from the voice if None.
+            lead_sheet: what to play, or what is known of it; the rest is estimated.
             settings: sampler, steps, guidance, seed, style.
             level_db: loudness of the band against the voice (LU, BS.1770).
             progress: told of (stage, done, total).
@@ -206,29 +243,27 @@ class Accompanist:
             )
         watch = Stopwatch()
         recording = source if isinstance(source, Recording) else audio.read(source)
-        voice = self.prepare(recording)
         watch.lap("read")
-        semantics = self.semantics(voice)
-        sheet = lead_sheet or self.plan(semantics, settings.style or self._style(settings.seed))
-        voice_mel, length = self.log_mel(voice), len(voice)
-        del voice  # long recordings: no copy that is not needed any more
+        if isinstance(lead_sheet, LeadSheet):
+            sheet: LeadSheet | None = lead_sheet
+            cents = lead_sheet.tuning
+            semantics = self.semantics(self.prepare(recording, cents))
+        else:
+            chosen = Hints(style=settings.style).over(lead_sheet or Hints())
+            chosen = chosen.over(Hints(style=self._style(settings.seed)))
+            semantics, sheet, cents = self.listen(recording, chosen)
         watch.lap("plan")
-        frames = -(-length // self.config.mel.hop_length)
-        prior, mel = self.mel(semantics, sheet, settings, progress, frames)
+        rate, count = recording.sample_rate, recording.samples.shape[1]
+        frames = math.ceil(count / rate * _stretch(cents) * self.config.mel.frame_rate)
+        played = sheet and sheet.stretched(_stretch(cents))
+        prior, mel = self.mel(semantics, played, settings, progress, frames)
         watch.lap("denoise")
         band = self.waveform(mel, progress)
         watch.lap("vocode")
-        mixed = mix(
-            recording.samples,
-            audio.resample(
-                band[None, :length],
-                self.config.mel.sample_rate,
-                recording.sample_rate,
-                recording.samples.shape[1],
-            ),
-            recording.sample_rate,
-            level_db,
+        band = audio.resample(
+            band[None], self.config.mel.sample_rate, rate / _stretch(cents), count
         )
+        mixed = mix(recording.samples, band, rate, level_db)
         watch.lap("mix")
         record = {
             "checkpoint": self.name,
@@ -241,10 +276,16 @@ class Accompanist:
             mix=mixed.samples,
             sample_rate=recording.sample_rate,
             record=record,
-            voice_mel=voice_mel,
+            voice_mel=self.log_mel(self.prepare(self._shown(recording), cents)),
             prior=prior,
             mel=mel,
             lead_sheet=sheet,
+        )
+
+    def _shown(self, recording: Recording) -> Recording:
+        """As much of a recording as a picture shows."""
+        return Recording(
+            recording.samples[:, : _PICTURE_SECONDS * recording.sample_rate], recording.sample_rate
         )
 
     def _style(self, seed: int) -> str:
@@ -252,7 +293,11 @@ class Accompanist:
 
     @torch.inference_mode()
     def log_mel(self, voice: np.ndarray) -> np.ndarray:
-        """Log mel (M, T) of prepared samples (N,), for pictures; at most two minutes."""
-        voice = voice[: _PICTURE_SECONDS * self.config.mel.sample_rate]
+        """Log mel (M, T) of prepared samples (N,), for pictures."""
         wave = torch.from_numpy(voice).unsqueeze(0).to(self.device)
         return self.spectrogram(wave)[0].cpu().numpy()
+
+
+def _stretch(cents: float) -> float:
+    """How much slower a recording must be played to be lower by `cents`."""
+    return float(2 ** (cents / 1200))

@@ -3,18 +3,8 @@
 import numpy as np
 import pytest
 
-from fastsag.lead_sheet import (
-    CHORDS,
-    PLAN_FEATURES,
-    STYLES,
-    LeadSheet,
-    chord_index,
-    chord_tones,
-    from_record,
-    key_index,
-    key_name,
-    pitch_class,
-)
+from fastsag.chords import CHORDS, chord_index, chord_tones, key_index, key_name, pitch_class
+from fastsag.lead_sheet import PLAN_FEATURES, STYLES, LeadSheet, from_record
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from fastsag import checkpoint
 from fastsag import config as configuration
 from fastsag.audio import Recording
 from fastsag.errors import UserError
+from fastsag.lead_sheet import Hints
 from fastsag.model import build
 from fastsag.pipeline import Accompanist
 from fastsag.take import Settings
@@ -25,10 +26,10 @@ def accompanist() -> Accompanist:
     return Accompanist(config, build(config), build_vocoder(config.vocoder, config.mel))
 
 
-def voice(seconds: float, rate: int = 24_000, channels: int = 1) -> Recording:
-    """A melody of four notes, again and again."""
+def voice(seconds: float, rate: int = 24_000, channels: int = 1, hz: float = 1.0) -> Recording:
+    """A melody of four notes, again and again, at `hz` times its pitch."""
     time = np.arange(int(seconds * rate)) / rate
-    hz = np.array([220.0, 247.0, 277.0, 330.0])[(time * 2).astype(int) % 4]
+    hz = hz * np.array([220.0, 246.94, 277.18, 329.63])[(time * 2).astype(int) % 4]
     tone = 0.2 * np.sin(2 * np.pi * np.cumsum(hz) / rate) * (time * 2 % 1 < 0.9)
     return Recording(np.tile(tone.astype(np.float32), (channels, 1)), rate)
 
@@ -68,9 +69,29 @@ def test_pieces_of_semantics_and_waveform_join_exactly(accompanist, monkeypatch)
 
 def test_a_given_lead_sheet_is_played(accompanist):
     source = voice(4.0)
-    sheet = accompanist.plan(accompanist.semantics(accompanist.prepare(source)), "folk")
+    _, sheet, _ = accompanist.listen(source, Hints(style="folk"))
     result = accompanist.accompany(source, lead_sheet=sheet)
     assert result.lead_sheet is sheet and result.record["lead_sheet"]["style"] == "folk"
+
+
+def test_hints_are_played(accompanist):
+    hints = Hints(bpm=110.0, downbeat=0.5, chords=("C:maj", "G:maj"), key="C major")
+    sheet = accompanist.accompany(voice(9.0), lead_sheet=hints).record["lead_sheet"]
+    assert sheet["tempo"] == pytest.approx(110, abs=0.5) and sheet["key"] == "C major"
+    assert sheet["chords"][1:3] == ("C:maj", "G:maj")
+
+
+@pytest.mark.parametrize("cents", [-37.0, 0.0, 22.0])
+def test_the_band_tunes_to_the_singer(accompanist, cents):
+    """A singer who is sharp is heard at A440, and beats stay in the recording's time."""
+    tuned = voice(9.0, hz=2 ** (cents / 1200))
+    semantics, sheet, heard = accompanist.listen(tuned)
+    assert heard == pytest.approx(cents, abs=5)
+    assert abs(accompanist.tuning(semantics)) < 5
+    assert sheet.tuning == heard and sheet.beats[-1] == pytest.approx(9, abs=1.2)
+    result = accompanist.accompany(tuned, lead_sheet=Hints(tuning=cents))
+    assert result.mix.shape == tuned.samples.shape
+    assert result.record["lead_sheet"]["tuning"] == (cents if abs(cents) > 4 else 0)
 
 
 @pytest.mark.parametrize(

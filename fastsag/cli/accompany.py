@@ -14,7 +14,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from fastsag.diffusion.samplers import SAMPLERS
 from fastsag.errors import UserError
-from fastsag.lead_sheet import STYLES
+from fastsag.lead_sheet import STYLES, Hints
 
 
 class Format(StrEnum):
@@ -49,6 +49,26 @@ def accompany(
     style: Annotated[
         str | None, typer.Option(help=f"One of {', '.join(STYLES)}. [default: by seed]")
     ] = None,
+    lead_sheet: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Play from it (`fastsag lead-sheet` writes one)."),
+    ] = None,
+    key: Annotated[str | None, typer.Option(help='Such as "A minor" or F#m.')] = None,
+    bpm: Annotated[str | None, typer.Option(help="Beats a minute.")] = None,
+    meter: Annotated[str | None, typer.Option(help="3/4 or 4/4.")] = None,
+    downbeat: Annotated[
+        str | None, typer.Option(metavar="SECONDS", help="Time of the first bar line.")
+    ] = None,
+    beats: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Beat times in seconds, one a line.")
+    ] = None,
+    chords: Annotated[
+        str | None,
+        typer.Option(help='Bars from the downbeat on, again and again: "C | G | Am F | N.C."'),
+    ] = None,
+    tuning: Annotated[
+        str | None, typer.Option(metavar="CENTS", help="Of the singer against A440.")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same band.")] = 0,
     takes: Annotated[
         int, typer.Option(min=1, help="Takes from consecutive seeds, each in files of its own.")
@@ -73,14 +93,26 @@ def accompany(
     """Play a band to each INPUT.
 
     Writes DIR/<stem>.accompaniment.wav, DIR/<stem>.mix.wav (your recording and the band) and
-    DIR/<stem>.json (what was done). Length and sample rate are the input's.
+    DIR/<stem>.json (what was done). Length and sample rate are the input's. With a model that
+    plays from a lead sheet, DIR/<stem>.lead-sheet.txt is the one it played: edit it and play again.
+    What you do not say of key, tempo, bars and chords is estimated from the voice.
 
     Exit status: 0 all done, 1 some inputs failed, 2 none done or wrong usage.
 
-    Example: fastsag accompany vocals.wav -o out --style folk --takes 3
+    Example: fastsag accompany vocals.wav -o out --style folk --chords "C | G | Am | F"
     """
     if reference is not None and not plot:
         raise UserError("--reference: only drawn with --plot; add --plot")
+    said = {
+        "key": key,
+        "tempo": bpm,
+        "meter": meter,
+        "downbeat": downbeat,
+        "chords": chords,
+        "style": style,
+        "tuning": tuning,
+    }
+    hints = _hints(said, beats, lead_sheet)
     jobs = _plan_jobs(inputs, output, takes, format.value, plot, overwrite)
     _make_folder(output)
     from fastsag.pipeline import Accompanist
@@ -89,14 +121,37 @@ def accompany(
     accompanist = Accompanist.from_pretrained(checkpoint, device, precision)
     failures = 0
     for job in jobs:
-        settings = Settings(sampler, steps, guidance, seed + job.take, style)
+        settings = Settings(sampler, steps, guidance, seed + job.take)
         try:
-            _run(accompanist, job, settings, level, format.value, reference)
+            _run(accompanist, job, settings, hints, level, format.value, reference)
         except UserError as error:
             failures += 1
             print(f"fastsag: {error}", file=sys.stderr)
     if failures:
         sys.exit(2 if failures == len(jobs) else 1)
+
+
+_OPTIONS = {"tempo": "bpm"}
+
+
+def _hints(said: dict[str, str | None], beats: Path | None, lead_sheet: Path | None) -> Hints:
+    """What the user said: options, before a list of beats, before a lead sheet."""
+    from fastsag import notation
+
+    hints = Hints()
+    for name, text in said.items():
+        if text is None:
+            continue
+        try:
+            hints = notation.field(name, text).over(hints)
+        except UserError as error:
+            reason = str(error).partition(": ")[2]
+            raise UserError(f"--{_OPTIONS.get(name, name)} {reason}") from None
+    if beats is not None:
+        if hints.bpm is not None:
+            raise UserError("--beats: says the tempo already; leave out --bpm")
+        hints = hints.over(notation.read_beats(beats))
+    return hints if lead_sheet is None else hints.over(notation.read(lead_sheet))
 
 
 class _Job:
@@ -108,12 +163,13 @@ class _Job:
         self.accompaniment = folder / f"{name}.accompaniment.{kind}"
         self.mix = folder / f"{name}.mix.{kind}"
         self.record = folder / f"{name}.json"
+        self.sheet: Path | None = folder / f"{name}.lead-sheet.txt"
         self.picture = folder / f"{name}.png" if plot else None
 
     @property
     def outputs(self) -> list[Path]:
-        files = [self.accompaniment, self.mix, self.record]
-        return [*files, self.picture] if self.picture else files
+        files = [self.accompaniment, self.mix, self.record, self.sheet, self.picture]
+        return [file for file in files if file is not None]
 
 
 def _plan_jobs(
@@ -152,10 +208,16 @@ def _make_folder(folder: Path) -> None:
 
 
 def _run(
-    accompanist: Any, job: _Job, settings: Any, level: float, kind: str, reference: Path | None
+    accompanist: Any,
+    job: _Job,
+    settings: Any,
+    hints: Hints,
+    level: float,
+    kind: str,
+    reference: Path | None,
 ) -> None:
     """One take: generate, write, say what was written."""
-    from fastsag import audio
+    from fastsag import audio, notation
 
     truth = _reference_mel(accompanist, reference) if job.picture and reference else None
     with Progress(
@@ -171,7 +233,7 @@ def _run(
             bar.update(task, description=f"{job.source.name}: {stage}", completed=done, total=total)
 
         result = accompanist.accompany(
-            job.source, settings=settings, level_db=level, progress=progress
+            job.source, lead_sheet=hints, settings=settings, level_db=level, progress=progress
         )
     rate = result.sample_rate
     written: list[Path] = []
@@ -184,6 +246,11 @@ def _run(
             _draw(accompanist, job.picture, job.source, result, truth)
             written.append(job.picture)
         record = {"input": str(job.source), **result.record}
+        if result.lead_sheet is None:
+            job.sheet = None
+        elif job.sheet:
+            notation.write(result.lead_sheet, job.sheet)
+            written.append(job.sheet)
         record["outputs"] = [path.name for path in job.outputs]
         audio.write_text(job.record, json.dumps(record, indent=2) + "\n")
     except BaseException:

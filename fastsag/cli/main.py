@@ -9,6 +9,7 @@ import typer
 from fastsag.cli.accompany import accompany
 from fastsag.cli.checkpoint import app as checkpoint_app
 from fastsag.cli.evaluate import app as evaluate_app
+from fastsag.cli.lead_sheet import lead_sheet
 from fastsag.cli.songs import app as songs_app
 from fastsag.cli.train import train
 from fastsag.cli.train_vocoder import train_vocoder
@@ -24,6 +25,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(accompany)
+app.command(name="lead-sheet")(lead_sheet)
 app.add_typer(songs_app, name="songs")
 app.command()(train)
 app.command(name="train-vocoder")(train_vocoder)

@@ -9,47 +9,123 @@ from __future__ import annotations
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
+from fastsag.chords import CHORDS, chord_tones, key_index, key_name
 from fastsag.conditioning.planner import METRES, PlanFrames
-from fastsag.lead_sheet import CHORDS, LeadSheet, chord_tones, key_name
+from fastsag.lead_sheet import Hints, LeadSheet
 
 BPM_RANGE = (72.0, 190.0)  # slower songs are counted twice as fast, as the planner learned
 _DRIFT_SECONDS = 6.0  # smoothing of the deviation from constant tempo
 _SCALES = ((0, 2, 4, 5, 7, 9, 11), (0, 2, 3, 5, 7, 8, 10, 11))  # major; natural + harmonic minor
 
 
-def decode(frames: PlanFrames, rate_hz: float, duration: float) -> LeadSheet:
-    """The most likely lead sheet of a recording.
+def decode(
+    frames: PlanFrames, rate_hz: float, duration: float, hints: Hints | None = None
+) -> LeadSheet:
+    """The most likely lead sheet of a recording, as far as `hints` leave it open.
 
     Args:
         frames: planner output without batch axis, L tokens, token i centred at (i + 0.5) / rate.
         rate_hz: tokens per second.
         duration: seconds that the beats must cover.
+        hints: what is known already.
     """
-    beat = _complex(frames.beat)
-    bars = _complex(frames.bars)
-    chord_scores = _log_softmax(frames.chords.float().cpu().numpy())
-    beats, beat_confidence = beat_times(beat, rate_hz, duration)
-    token_beats = (np.arange(len(beat)) + 0.5) / rate_hz
-    metre, first, metre_confidence = bar_lines(bars, token_beats, beats)
-    sheet = LeadSheet(beats, metre, first, key_name(0), ("N",))
-    last_bar = int(np.floor((len(beats) - 1 - first) / metre)) + 1
-    position = sheet.beat_position(token_beats)
-    token_bars = np.clip(np.floor((position - first) / metre).astype(int) + 1, 0, last_bar)
-    key, key_confidence = choose_key(_log_softmax(frames.keys.float().cpu().numpy()))
-    chords, chord_confidence = choose_chords(chord_scores, token_bars, last_bar + 1, key)
+    hints = hints or Hints()
+    times = (np.arange(len(frames.beat)) + 0.5) / rate_hz
+    confidence: dict[str, float] = {}
+    beats = _beats(_complex(frames.beat), rate_hz, duration, hints, confidence)
+    metre, first = _bars(_complex(frames.bars), times, beats, hints, confidence)
+    grid = LeadSheet(beats, metre, first, key_name(0), ("N",))
+    bars = int(np.floor((len(beats) - 1 - first) / metre)) + 2  # with the pickup
+    if hints.key is not None:
+        key = key_index(hints.key)
+    else:
+        key, confidence["key"] = choose_key(_log_softmax(frames.keys.float().cpu().numpy()))
+    if hints.chords:
+        loop = [hints.chords[bar % len(hints.chords)] for bar in range(bars - 1)]
+        chords = [hints.pickup or hints.chords[0].split()[0], *loop]
+    else:
+        scores = _log_softmax(frames.chords.float().cpu().numpy())
+        position = (grid.beat_position(times) - first) / metre
+        token_bars = np.clip(np.floor(position).astype(int) + 1, 0, bars - 1)
+        path, confidence["chords"] = choose_chords(scores, token_bars, bars, key)
+        chords = [CHORDS[index] for index in path]
     return LeadSheet(
         beats=beats,
         beats_per_bar=metre,
         first_downbeat=first,
         key=key_name(key),
-        chords=tuple(CHORDS[index] for index in chords),
-        confidence={
-            "beat": round(beat_confidence, 3),
-            "metre": round(metre_confidence, 3),
-            "key": round(key_confidence, 3),
-            "chords": round(chord_confidence, 3),
-        },
+        chords=tuple(chords),
+        style=hints.style,
+        confidence={name: round(value, 3) for name, value in confidence.items()},
     )
+
+
+def _beats(
+    phasor: np.ndarray,
+    rate_hz: float,
+    duration: float,
+    hints: Hints,
+    confidence: dict[str, float],
+) -> np.ndarray:
+    """Beat times as given or estimated, one of them at a given downbeat."""
+    if hints.beats is not None:
+        return covering(np.asarray(hints.beats, dtype=np.float64), duration)
+    if hints.bpm is not None:
+        start = hints.downbeat
+        if start is None:
+            start, confidence["beat"] = _phase_at(phasor, rate_hz, hints.bpm)
+        return steady(start, 60 / hints.bpm, duration)
+    beats, confidence["beat"] = beat_times(phasor, rate_hz, duration)
+    if hints.downbeat is not None:
+        shift = hints.downbeat - beats[np.argmin(np.abs(beats - hints.downbeat))]
+        beats = covering(beats + shift, duration)
+    return beats
+
+
+def steady(time: float, step: float, duration: float) -> np.ndarray:
+    """Beats every `step` seconds that cover 0..duration, one of them at `time`."""
+    start = time - step * np.floor(time / step + 0.01)
+    return start + step * np.arange(max(2, int(np.ceil((duration - start) / step)) + 1))
+
+
+def covering(beats: np.ndarray, duration: float) -> np.ndarray:
+    """Ascending beat times (two or more) continued at their ends to cover 0..duration."""
+    first, last = beats[1] - beats[0], beats[-1] - beats[-2]
+    before = np.arange(int(np.floor(max(0.0, beats[0]) / first + 0.01)), 0, -1)
+    after = np.arange(1, max(0, int(np.ceil((duration - beats[-1]) / last))) + 1)
+    return np.concatenate([beats[0] - first * before, beats, beats[-1] + last * after])
+
+
+def _phase_at(phasor: np.ndarray, rate_hz: float, bpm: float) -> tuple[float, float]:
+    """Time of a beat at a given tempo, and a confidence.
+
+    The planner counts within an octave of tempo: slower and faster ones are looked up there.
+    """
+    counted = bpm
+    while counted < BPM_RANGE[0]:
+        counted *= 2
+    while counted > BPM_RANGE[1]:
+        counted /= 2
+    times = (np.arange(len(phasor)) + 0.5) / rate_hz
+    mean = (phasor * np.exp(-2j * np.pi * counted / 60 * times)).mean()
+    turn = -float(np.angle(mean)) / (2 * np.pi) % 1
+    return turn * 60 / counted, min(1.0, float(np.abs(mean)))
+
+
+def _bars(
+    bars: np.ndarray,
+    times: np.ndarray,
+    beats: np.ndarray,
+    hints: Hints,
+    confidence: dict[str, float],
+) -> tuple[int, int]:
+    """Metre and index of the first downbeat, as given or estimated."""
+    metre, first, sure = bar_lines(bars, times, beats, hints.metre)
+    if hints.metre is None or hints.downbeat is None:
+        confidence["metre"] = sure
+    if hints.downbeat is not None:
+        first = int(np.argmin(np.abs(beats - hints.downbeat)))
+    return metre, first
 
 
 def beat_times(phasor: np.ndarray, rate_hz: float, duration: float) -> tuple[np.ndarray, float]:
@@ -81,17 +157,21 @@ def _invert(times: np.ndarray, tempo_hz: float, phase: np.ndarray, duration: flo
     return beats[: max(2, int(np.searchsorted(beats, duration)) + 1)]
 
 
-def bar_lines(bars: np.ndarray, times: np.ndarray, beats: np.ndarray) -> tuple[int, int, float]:
+def bar_lines(
+    bars: np.ndarray, times: np.ndarray, beats: np.ndarray, metre: int | None = None
+) -> tuple[int, int, float]:
     """Metre, index of the first downbeat and confidence from the bar phasors (L, metres)."""
     sheet = LeadSheet(beats, 4, 0, key_name(0), ("N",))
     position = sheet.beat_position(times)
     scores: dict[tuple[int, int], float] = {}
-    for column, metre in enumerate(METRES):
-        for offset in range(metre):
-            expected = np.exp(-2j * np.pi * (position - offset) / metre)
-            scores[metre, offset] = float((bars[:, column] * expected).real.mean())
-    metre, first = max(scores, key=lambda choice: scores[choice])
-    return metre, first, float(np.clip(scores[metre, first], 0, 1))
+    for column, beats_per_bar in enumerate(METRES):
+        if metre not in (None, beats_per_bar):
+            continue
+        for offset in range(beats_per_bar):
+            expected = np.exp(-2j * np.pi * (position - offset) / beats_per_bar)
+            scores[beats_per_bar, offset] = float((bars[:, column] * expected).real.mean())
+    best = max(scores, key=lambda choice: scores[choice])
+    return *best, float(np.clip(scores[best], 0, 1))
 
 
 def choose_key(log_probabilities: np.ndarray) -> tuple[int, float]:

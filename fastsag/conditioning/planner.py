@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fastsag.chords import CHORDS, MODES
 from fastsag.conditioning.pulse import BAR_PULSES, BEAT_PULSES, PulseBank
-from fastsag.lead_sheet import CHORDS, MODES
 from fastsag.nn.transformer import Transformer
 
 KEYS = 12 * len(MODES)

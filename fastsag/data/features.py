@@ -19,11 +19,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from fastsag.chords import CHORDS, chord_index, key_index
 from fastsag.conditioning.encoders import build_encoder, encode
 from fastsag.conditioning.encoders.melodic import level_gain
 from fastsag.config import MelConfig, MelodicConfig, MertConfig, VoiceNoise, dump
 from fastsag.data.shards import read_shard, shard_paths
-from fastsag.lead_sheet import CHORDS, chord_index, from_record, key_index
+from fastsag.lead_sheet import from_record
 from fastsag.mel import LogMel, normalize
 
 ACCOMPANIMENT_DBFS = -18.0  # level of the accompaniments that a model learns to play at

@@ -9,9 +9,10 @@ from __future__ import annotations
 import numpy as np
 from scipy.ndimage import uniform_filter1d
 
+from fastsag.chords import key_index
 from fastsag.conditioning.encoders.melodic import SIZE
 from fastsag.data.features import Song, chord_track
-from fastsag.lead_sheet import from_record, key_index
+from fastsag.lead_sheet import from_record
 
 
 def symbolic_song(record: dict, rate_hz: float, rng: np.random.Generator) -> Song:

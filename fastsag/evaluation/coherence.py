@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from fastsag.chords import NO_CHORD, chord_index, chord_tones, key_index
 from fastsag.errors import require
-from fastsag.lead_sheet import NO_CHORD, chord_index, chord_tones, key_index
 
 SAMPLE_RATE = 22_050  # Hz
 _HOP = 512

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from fastsag.chords import CHORDS, NO_CHORD, PITCH_CLASSES
 from fastsag.errors import UserError, require
-from fastsag.lead_sheet import CHORDS, NO_CHORD, PITCH_CLASSES
 from fastsag.songs.syllables import INSTALL
 
 TABLE = "grooves.json"  # measured by `fastsag songs grooves`

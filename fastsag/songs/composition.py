@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from fastsag.lead_sheet import CHORDS, PITCH_CLASSES, STYLES, chord_index
+from fastsag.chords import CHORDS, PITCH_CLASSES, chord_index
+from fastsag.lead_sheet import STYLES
 from fastsag.songs.harmony import random_key, random_loop
 from fastsag.songs.melody import Note, melody
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from fastsag.chords import chord_index, chord_tones
 from fastsag.errors import UserError
-from fastsag.lead_sheet import chord_index, chord_tones
 from fastsag.songs.arrangement import arrange
 
 LIBRARY = Path("/usr/share/mma/lib/stdlib")

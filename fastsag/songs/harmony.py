@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastsag.lead_sheet import MODES
+from fastsag.chords import MODES
 
 SCALES = {"major": (0, 2, 4, 5, 7, 9, 11), "minor": (0, 2, 3, 5, 7, 8, 10)}
 LEADING_TONE = 11  # raised seventh over a major dominant in minor

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from fastsag.lead_sheet import chord_tones
+from fastsag.chords import chord_tones
 from fastsag.songs.harmony import scale_over
 
 SYLLABLES = (  # noqa: SIM905 - one word a line would fill a page

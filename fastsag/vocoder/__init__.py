@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
 
-import torch
 from torch import nn
 
+from fastsag import hub, published
 from fastsag.config import BigVGANConfig, GriffinLimConfig, MelConfig, VocosConfig
 from fastsag.errors import UserError
 from fastsag.vocoder.bigvgan import VARIANTS, BigVGAN, folded
@@ -44,14 +43,12 @@ def load_published(vocoder: nn.Module, config: BigVGANConfig) -> None:
     Raises:
         UserError: the file is absent or its tensors do not fit.
     """
-    from fastsag import hub
-
     source = Path(config.source or f"nvidia/{config.variant}")
     path = source / PUBLISHED if source.is_dir() else source
     if not path.is_file():
         path = hub.local(str(source), PUBLISHED)
     try:
-        vocoder.load_state_dict(folded(torch.load(path, map_location="cpu", weights_only=True)))
-    except (pickle.UnpicklingError, RuntimeError, ValueError, EOFError) as error:
+        vocoder.load_state_dict(folded(published.read(path)))
+    except (RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"{path}: not the weights of {config.variant} ({reason})") from None

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from fastsag.conditioning.decoding import beat_times, decode
+from fastsag.chords import CHORDS, chord_index, key_index
+from fastsag.conditioning.decoding import beat_times, covering, decode
 from fastsag.conditioning.planner import METRES, PlanFrames
-from fastsag.lead_sheet import CHORDS, chord_index, key_index
+from fastsag.lead_sheet import Hints
 
 RATE = 23.4375  # tokens a second
 
@@ -70,3 +71,40 @@ def test_silence_gives_a_usable_sheet():
     sheet = decode(zeros, RATE, 1.7)
     assert len(sheet.beats) >= 2 and np.isfinite(sheet.beats).all()
     assert sheet.features(np.linspace(0, 1.7, 50)).shape[1] == 50
+
+
+def test_hints_are_kept_and_the_rest_is_estimated():
+    rng = np.random.default_rng(1)
+    chords = ["A:min", "F:maj", "C:maj", "G:maj"] * 3
+    frames, *_ = frames_of(100, 4, 1, chords, "A minor", 29.0, 0.05, rng)
+    free = decode(frames, RATE, 29.0)
+    told = decode(frames, RATE, 29.0, Hints(bpm=100.0))
+    np.testing.assert_allclose(np.diff(told.beats), 0.6)
+    assert abs((told.beats[0] - 0.2 + 0.3) % 0.6 - 0.3) < 0.02
+    assert told.chords[1:12] == free.chords[1:12] and "key" in told.confidence
+    told = decode(frames, RATE, 29.0, Hints(chords=("D:maj", "E:min A:maj"), key="D major"))
+    assert told.key == "D major" and told.chords[:4] == (
+        "D:maj", "D:maj", "E:min A:maj", "D:maj",
+    )  # fmt: skip
+    np.testing.assert_allclose(told.beats, free.beats)
+    told = decode(frames, RATE, 29.0, Hints(metre=3))
+    assert told.beats_per_bar == 3
+    told = decode(frames, RATE, 29.0, Hints(downbeat=2.05))
+    assert told.beats[told.first_downbeat] == pytest.approx(2.05)
+
+
+@pytest.mark.parametrize("bpm", [50.0, 220.0])
+def test_tempi_beyond_the_planners_octave(bpm):
+    """A beat of the given tempo falls on one that the planner hears at double or half of it."""
+    rng = np.random.default_rng(0)
+    heard = 100 if bpm == 50 else 110
+    frames, *_ = frames_of(heard, 4, 0, ["C:maj"], "C major", 30.0, 0.05, rng)
+    beats = decode(frames, RATE, 30.0, Hints(bpm=bpm)).beats
+    np.testing.assert_allclose(np.diff(beats), 60 / bpm)
+    step = 60 / max(bpm, heard)
+    assert abs((beats[0] - 0.2 + step / 2) % step - step / 2) < 0.03
+
+
+def test_given_beats_are_continued_to_cover_the_song():
+    beats = covering(np.array([1.0, 1.5, 2.1]), 4.0)
+    np.testing.assert_allclose(beats, [0.0, 0.5, 1.0, 1.5, 2.1, 2.7, 3.3, 3.9, 4.5])

@@ -3,13 +3,14 @@
 import numpy as np
 import pytest
 
+from fastsag.chords import chord_index, key_index
 from fastsag.conditioning.planner import METRES
 from fastsag.config import MelConfig, MelodicConfig, VoiceNoise
 from fastsag.data.crops import CropDataset, PlanDataset, tempo, transpose
 from fastsag.data.features import FeatureExtractor, add_noise, digest, load_songs
 from fastsag.data.shards import Record, write_shard
 from fastsag.data.symbolic import symbolic_song
-from fastsag.lead_sheet import PLAN_FEATURES, chord_index, key_index
+from fastsag.lead_sheet import PLAN_FEATURES
 from fastsag.songs.composition import compose
 
 MEL = MelConfig(n_fft=2048, win_length=2048, scale="low_linear")

@@ -5,8 +5,8 @@ import pytest
 
 pytest.importorskip("librosa")
 
+from fastsag.chords import CHORDS, chord_index, chord_tones
 from fastsag.evaluation.coherence import coherence
-from fastsag.lead_sheet import CHORDS, chord_index, chord_tones
 
 RATE = 22_050
 BEAT = 0.5

@@ -5,15 +5,8 @@ import time
 import numpy as np
 import pytest
 
-from fastsag.lead_sheet import (
-    CHORDS,
-    PITCH_CLASSES,
-    STYLES,
-    chord_index,
-    chord_tones,
-    from_record,
-    key_index,
-)
+from fastsag.chords import CHORDS, PITCH_CLASSES, chord_index, chord_tones, key_index
+from fastsag.lead_sheet import STYLES, from_record
 from fastsag.songs.composition import Score, compose
 from fastsag.songs.harmony import scale_over
 from fastsag.songs.melody import Note

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fastsag.chords import chord_index, chord_tones
 from fastsag.data.shards import Record, read_shard, shard_paths
 from fastsag.errors import UserError
-from fastsag.lead_sheet import chord_index, chord_tones
 from fastsag.songs import band, generator, groove_table
 from fastsag.songs.arrangement import arrange, choose_groove, grooves
 from fastsag.songs.composition import compose

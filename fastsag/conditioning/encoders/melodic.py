@@ -113,6 +113,17 @@ class MelodicEncoder(SemanticEncoder):
         return torch.tanh(flux)
 
 
+def tuning(semantics: Tensor) -> tuple[float, float]:
+    """How sharp the singer is against A440, in cents (-50..50), and how sure that is (0..1).
+
+    The circular mean of where energy lies within a semitone, over semantics (S, 39).
+    """
+    chroma = semantics[:, CHROMA].sum(0).double().cpu().numpy()
+    fine = BINS_PER_OCTAVE // 12
+    turns = chroma @ np.exp(2j * np.pi * np.arange(BINS_PER_OCTAVE) / fine)
+    return float(100 * np.angle(turns) / (2 * np.pi)), float(abs(turns) / max(chroma.sum(), 1e-9))
+
+
 def level_gain(samples: np.ndarray, sample_rate: int) -> float:
     """Gain that brings the sounding parts of `samples` (N,) to `REFERENCE_DBFS`.
 
