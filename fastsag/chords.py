@@ -63,6 +63,13 @@ def key_name(index: int) -> str:
     return f"{PITCH_CLASSES[index % 12]} {MODES[index // 12]}"
 
 
+def moved(index: int, steps: int) -> int:
+    """Index in `CHORDS` of a chord `steps` semitones higher; no chord stays."""
+    if index == len(CHORDS) - 1:
+        return index
+    return index // 12 * 12 + (index + steps) % 12
+
+
 _WRITTEN = re.compile(
     r"(?P<root>[A-G](?:#+|b+)?)"
     r"(?P<quality>:?(?:m(?!aj)(?:in)?|-|dim|o|aug|\+|sus[24]?|maj|M)?)"

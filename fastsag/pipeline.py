@@ -128,7 +128,8 @@ class Accompanist:
         padded = torch.nn.functional.pad(semantics, (0, 0, 0, max(0, short)))
         frames = planner.plan_frames(padded, self.config.planner.window)
         duration = len(semantics) / self.encoder.rate_hz
-        return decode(frames, self.encoder.rate_hz / planner.patch, duration, hints)
+        rate_hz = self.encoder.rate_hz / planner.patch
+        return decode(frames, rate_hz, duration, hints, planner.progressions.cpu().numpy())
 
     def listen(
         self, recording: Recording, hints: Hints | None = None

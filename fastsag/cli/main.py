@@ -10,6 +10,7 @@ from fastsag.cli.accompany import accompany
 from fastsag.cli.checkpoint import app as checkpoint_app
 from fastsag.cli.evaluate import app as evaluate_app
 from fastsag.cli.lead_sheet import lead_sheet
+from fastsag.cli.listen import app as listen_app
 from fastsag.cli.songs import app as songs_app
 from fastsag.cli.train import train
 from fastsag.cli.train_vocoder import train_vocoder
@@ -30,6 +31,7 @@ app.add_typer(songs_app, name="songs")
 app.command()(train)
 app.command(name="train-vocoder")(train_vocoder)
 app.add_typer(evaluate_app, name="evaluate")
+app.add_typer(listen_app, name="listen")
 app.add_typer(checkpoint_app, name="checkpoint")
 
 

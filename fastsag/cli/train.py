@@ -100,6 +100,7 @@ def _train_planner(
 
     from fastsag.conditioning.planner import METRES
     from fastsag.data.crops import PlanDataset
+    from fastsag.data.progressions import count_progressions
     from fastsag.data.symbolic import symbolic_song
     from fastsag.songs.composition import compose
     from fastsag.training.loop import fit, started
@@ -119,5 +120,6 @@ def _train_planner(
     shape = (frames, planner.patch, rate, METRES)
     crops = PlanDataset(songs["train"], scores, *shape, items, training.seed)
     held_out = PlanDataset(songs["validation"], [], *shape, 64, 1, augment=False)
-    module = started(PlannerTraining(config), init)
+    every = [*songs["train"], *scores]
+    module = started(PlannerTraining(config, count_progressions(every)), init)
     fit(module, crops, held_out, out, training, config)

@@ -9,17 +9,21 @@ from __future__ import annotations
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
-from fastsag.chords import CHORDS, chord_tones, key_index, key_name
+from fastsag.chords import CHORDS, key_index, key_name, moved
 from fastsag.conditioning.planner import METRES, PlanFrames
 from fastsag.lead_sheet import Hints, LeadSheet
 
 BPM_RANGE = (72.0, 190.0)  # slower songs are counted twice as fast, as the planner learned
 _DRIFT_SECONDS = 6.0  # smoothing of the deviation from constant tempo
-_SCALES = ((0, 2, 4, 5, 7, 9, 11), (0, 2, 3, 5, 7, 8, 10, 11))  # major; natural + harmonic minor
+_PROGRESSION_WEIGHT = 0.6  # of what usually follows against what is heard
 
 
 def decode(
-    frames: PlanFrames, rate_hz: float, duration: float, hints: Hints | None = None
+    frames: PlanFrames,
+    rate_hz: float,
+    duration: float,
+    hints: Hints | None = None,
+    progressions: np.ndarray | None = None,
 ) -> LeadSheet:
     """The most likely lead sheet of a recording, as far as `hints` leave it open.
 
@@ -28,6 +32,7 @@ def decode(
         rate_hz: tokens per second.
         duration: seconds that the beats must cover.
         hints: what is known already.
+        progressions: see `choose_chords`.
     """
     hints = hints or Hints()
     times = (np.arange(len(frames.beat)) + 0.5) / rate_hz
@@ -47,7 +52,7 @@ def decode(
         scores = _log_softmax(frames.chords.float().cpu().numpy())
         position = (grid.beat_position(times) - first) / metre
         token_bars = np.clip(np.floor(position).astype(int) + 1, 0, bars - 1)
-        path, confidence["chords"] = choose_chords(scores, token_bars, bars, key)
+        path, confidence["chords"] = choose_chords(scores, token_bars, bars, key, progressions)
         chords = [CHORDS[index] for index in path]
     return LeadSheet(
         beats=beats,
@@ -188,30 +193,27 @@ def choose_chords(
     token_bars: np.ndarray,
     bars: int,
     key: int,
-    diatonic_bonus: float = 0.5,
-    stay_cost: float = 0.5,
+    progressions: np.ndarray | None = None,
 ) -> tuple[list[int], float]:
-    """One chord for each bar by dynamic programming (Viterbi).
+    """One chord for each bar by dynamic programming (Viterbi), and the mean probability of them.
 
     Args:
         scores: log probabilities of chords (L, 25).
         token_bars: bar of each token (L,).
         bars: number of bars.
-        key: key index; chords outside its scale lose `diatonic_bonus`.
-        stay_cost: what it costs to repeat the chord of the bar before.
+        key: key index.
+        progressions: log probabilities (2, 25, 25) of what follows what in C major and C minor.
     """
     emission = np.zeros((bars, len(CHORDS)))
     np.add.at(emission, token_bars, scores)
     # Frames within a bar are far from independent: a bar counts as two observations.
     count = np.bincount(token_bars, minlength=bars)[:, None]
     emission = 2.0 * emission / np.maximum(count, 1)
-    scale = {(key + step) % 12 for step in _SCALES[key // 12]}
-    outside = [not set(chord_tones(index)) <= scale for index in range(len(CHORDS))]
-    emission -= diatonic_bonus * np.array(outside)
-    emission[:, -1] -= 2.0  # a band that rests is the exception
-    transition = -stay_cost * np.eye(len(CHORDS))
-    path, posterior = _viterbi(emission, transition)
-    return path, posterior
+    transition = np.zeros((len(CHORDS), len(CHORDS)))
+    if progressions is not None:
+        in_c = [moved(index, -key) for index in range(len(CHORDS))]
+        transition = _PROGRESSION_WEIGHT * progressions[key // 12][np.ix_(in_c, in_c)]
+    return _viterbi(emission, transition)
 
 
 def _viterbi(emission: np.ndarray, transition: np.ndarray) -> tuple[list[int], float]:

@@ -41,13 +41,19 @@ class Planner(nn.Module):
     One transformer reads the harmony; a second, which knows what the first found, the rhythm. It
     does not draw beat and bar phases but steers the candidates of the `PulseBank`: each phase is a
     sum of them with complex weights of its own at every token.
+
+    `progressions` (2, 25, 25) holds counted, not trained, log probabilities of the next bar's chord
+    given this bar's, in C major and in C minor: decoding reads it.
     """
+
+    progressions: Tensor
 
     def __init__(
         self, *, dim: int, rate_hz: float, width: int, depth: int, heads: int, patch: int
     ) -> None:
         super().__init__()
         self.patch = patch
+        self.register_buffer("progressions", torch.zeros(len(MODES), len(CHORDS), len(CHORDS)))
         self.pulses = PulseBank(rate_hz, patch)
         self.embed = nn.Sequential(
             nn.Conv1d(dim, width, 5, padding=2),

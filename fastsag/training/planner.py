@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import lightning.pytorch as lightning
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,9 +15,12 @@ from fastsag.training.loop import build_optimizer
 
 
 class PlannerTraining(lightning.LightningModule):
-    """Trains `Planner` alone; a batch is what `PlanDataset` gives."""
+    """Trains `Planner` alone; a batch is what `PlanDataset` gives.
 
-    def __init__(self, config: Config) -> None:
+    `progressions` (2, 25, 25): from `count_progressions`, kept with the weights.
+    """
+
+    def __init__(self, config: Config, progressions: np.ndarray | None = None) -> None:
         super().__init__()
         if config.planner is None:
             raise ValueError(f"{config.name}: this configuration has no planner to train")
@@ -24,6 +28,8 @@ class PlannerTraining(lightning.LightningModule):
         sizes = config.planner.model_dump(exclude={"window"})
         encoder = config.encoder
         self.planner = Planner(dim=encoder.size, rate_hz=encoder.rate_hz, **sizes)
+        if progressions is not None:
+            self.planner.progressions.copy_(torch.from_numpy(progressions))
 
     def terms(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """The named losses of one batch, and the share of chords and metres that are right."""

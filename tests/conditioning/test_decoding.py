@@ -1,11 +1,13 @@
 """Noisy frame-wise plans decode into the true, steady lead sheet."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
 
 from fastsag.chords import CHORDS, chord_index, key_index
-from fastsag.conditioning.decoding import beat_times, covering, decode
+from fastsag.conditioning.decoding import beat_times, choose_chords, covering, decode
 from fastsag.conditioning.planner import METRES, PlanFrames
 from fastsag.lead_sheet import Hints
 
@@ -108,3 +110,15 @@ def test_tempi_beyond_the_planners_octave(bpm):
 def test_given_beats_are_continued_to_cover_the_song():
     beats = covering(np.array([1.0, 1.5, 2.1]), 4.0)
     np.testing.assert_allclose(beats, [0.0, 0.5, 1.0, 1.5, 2.1, 2.7, 3.3, 3.9, 4.5])
+
+
+def test_unclear_bars_take_what_usually_follows():
+    table = np.full((2, len(CHORDS), len(CHORDS)), -4.0)
+    usual = ["C:maj", "F:maj", "G:maj", "C:maj"]
+    for one, other in pairwise(map(chord_index, usual)):
+        table[0, one, other] = -0.1
+    scores = np.zeros((4, len(CHORDS)))
+    heard = [chord_index(label) for label in ("D:maj", "G:maj", "A:maj", "D:maj")]
+    scores[[0, 1, 3], np.array(heard)[[0, 1, 3]]] = 3.0  # bar 2 is not heard at all
+    chosen, _ = choose_chords(scores, np.arange(4), 4, key_index("D major"), table)
+    assert chosen == heard

@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 
-from fastsag.chords import chord_index, key_index
+from fastsag.chords import CHORDS, chord_index, key_index
 from fastsag.conditioning.planner import METRES
 from fastsag.config import MelConfig, MelodicConfig, VoiceNoise
 from fastsag.data.crops import CropDataset, PlanDataset, tempo, transpose
 from fastsag.data.features import FeatureExtractor, add_noise, digest, load_songs
+from fastsag.data.progressions import bar_chords, count_progressions
 from fastsag.data.shards import Record, write_shard
 from fastsag.data.symbolic import symbolic_song
 from fastsag.lead_sheet import PLAN_FEATURES
@@ -98,3 +99,19 @@ def test_slow_songs_count_twice_as_fast_for_the_planner():
     assert tempo(dataset[0]["beat"].numpy(), RATE_HZ / 4) == pytest.approx(
         2 * score.tempo, rel=0.03
     )
+
+
+def test_progressions_are_counted_bar_by_bar():
+    scores = [compose(np.random.default_rng(seed)) for seed in range(20)]
+    songs = [
+        symbolic_song(score.record(), RATE_HZ, np.random.default_rng(seed))
+        for seed, score in enumerate(scores)
+    ]
+    record = scores[0].record()
+    assert [CHORDS[chord] for chord in bar_chords(songs[0])] == [
+        chord["label"] for chord in record["chords"]
+    ]
+    table = count_progressions(songs)
+    np.testing.assert_allclose(np.exp(table).sum(-1), 1, rtol=1e-5)
+    follows = np.exp(table[0, chord_index("G:maj")])
+    assert follows[chord_index("C:maj")] == follows[:24].max()

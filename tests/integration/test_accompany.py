@@ -44,7 +44,13 @@ def test_it_writes_what_it_says(tiny, tmp_path):
     out = tmp_path / "out"
     done = fastsag("accompany", source, "-o", out, "--checkpoint", tiny, "--plot", "--seed", 3)
     assert done.returncode == 0, done.stderr
-    names = {"song.accompaniment.wav", "song.mix.wav", "song.json", "song.png"}
+    names = {
+        "song.accompaniment.wav",
+        "song.mix.wav",
+        "song.json",
+        "song.lead-sheet.txt",
+        "song.png",
+    }
     assert {path.name for path in out.iterdir()} == names
     assert all(name in done.stdout for name in names)
     mix, accompaniment = (
@@ -84,6 +90,7 @@ def test_one_bad_file_does_not_stop_the_others(tiny, tmp_path):
         "good.accompaniment.wav",
         "good.mix.wav",
         "good.json",
+        "good.lead-sheet.txt",
     }
 
 
@@ -105,7 +112,11 @@ def test_existing_results_are_kept_unless_told(tiny, tmp_path):
         (["absent.wav"], "absent.wav: no such file"),
         (["voice.wav", "--checkpoint", "nonesuch"], "nonesuch: unknown checkpoint"),
         (["voice.wav", "--sampler", "magic"], "magic: unknown"),
-        (["voice.wav", "--style", "polka"], "polka: unknown"),
+        (["voice.wav", "--style", "polka"], "--style polka: unknown"),
+        (["voice.wav", "--chords", "C | H"], "--chords 'H' is not a chord"),
+        (["voice.wav", "--bpm", "fast"], "--bpm could not convert"),
+        (["voice.wav", "--bpm", "90", "--beats", "voice.wav"], "leave out --bpm"),
+        (["voice.wav", "--lead-sheet", "voice.wav"], "voice.wav: cannot be read"),
         (["voice.wav", "--device", "tpu"], "tpu: not available"),
         (["voice.wav", "folder/voice.wav"], "would write"),
         (["voice.wav", "--reference", "voice.wav"], "--plot"),
@@ -125,6 +136,25 @@ def test_bad_usage_is_one_line_and_leaves_nothing(tiny, tmp_path, arguments, rea
     assert done.returncode == 2
     assert reason in done.stderr and done.stderr.count("\n") == 1
     assert not list(tmp_path.glob("out/*"))
+
+
+def test_a_lead_sheet_is_written_edited_and_played(tiny, tmp_path):
+    source, song = voice(tmp_path / "song.wav", 6.0), tmp_path / "song.txt"
+    done = fastsag("lead-sheet", source, "-o", song, "--checkpoint", tiny, "--plot")
+    assert done.returncode == 0, done.stderr
+    assert song.read_text() in done.stdout and (tmp_path / "song.png").exists()
+    done = fastsag("lead-sheet", source, "-o", song, "--checkpoint", tiny)
+    assert done.returncode == 2 and "--overwrite" in done.stderr
+    song.write_text("key: F#m\ntempo: 100\ndownbeat: 0.5\n| F#m7 | D E | % | N.C. |\n")
+    out = tmp_path / "out"
+    sheet = ["--lead-sheet", song, "--key", "A", "--style", "folk"]
+    done = fastsag("accompany", source, "-o", out, "--checkpoint", tiny, *sheet)
+    assert done.returncode == 0, done.stderr
+    played = json.loads((out / "song.json").read_text())["lead_sheet"]
+    assert played["key"] == "A major" and played["style"] == "folk"
+    assert played["tempo"] == pytest.approx(100)
+    assert played["chords"][1:3] == ["F#:min", "D:maj E:maj"]
+    assert "| F#m | D E |" in (out / "song.lead-sheet.txt").read_text()
 
 
 def test_help_teaches():
