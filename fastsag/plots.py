@@ -53,7 +53,7 @@ def mel_panels(
     _mark(axes[-1], shown, beats, chords)
     note = f" (first {shown:.0f} of {longest:.0f} s)" if longest > shown else ""
     figure.suptitle(title + note)
-    _save(figure, path)
+    save(figure, path)
 
 
 def _panel(
@@ -107,7 +107,12 @@ def _mark(
         axis.text(time, top, label.replace(":maj", "").replace(":min", "m"), fontsize=7)
 
 
-def _save(figure: Any, path: Path) -> None:
+def save(figure: Any, path: Path) -> None:
+    """Write a matplotlib figure as PNG, atomically.
+
+    Raises:
+        UserError: it cannot be written.
+    """
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         figure.savefig(temporary, dpi=100, format="png")

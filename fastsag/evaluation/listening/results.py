@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
@@ -11,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from fastsag.errors import UserError, require
+from fastsag.errors import require
 from fastsag.evaluation.listening.ratings import Rating
+from fastsag.plots import save
 
 PAPER = {  # Table 3
     "Human": 4.15,
@@ -244,13 +244,4 @@ def plot(path: Path, found: dict[str, Any]) -> None:
     axis.grid(axis="x", alpha=0.3)
     axis.legend(loc="lower right", fontsize="small")
     figure.suptitle(f"{found['ratings']} ratings by {found['listeners']} listeners")
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        figure.savefig(temporary, dpi=150, format="png")
-        os.replace(temporary, path)
-    except OSError as error:
-        raise UserError(
-            f"{path}: cannot be written ({error.strerror}); choose another folder"
-        ) from None
-    finally:
-        temporary.unlink(missing_ok=True)
+    save(figure, path)
