@@ -87,8 +87,10 @@ def _train_model(config: Config, songs: dict[str, list[Any]], out: Path, init: P
 
     training = config.training
     items = training.steps * training.batch_size
-    crops = CropDataset(songs["train"], training.crop_frames, items, training.seed)
-    held_out = CropDataset(songs["validation"], training.crop_frames, 8 * training.batch_size, 1)
+    ratio = config.mel.frame_rate / config.encoder.rate_hz
+    frames = training.crop_frames
+    crops = CropDataset(songs["train"], frames, ratio, items, training.seed)
+    held_out = CropDataset(songs["validation"], frames, ratio, 8 * training.batch_size, 1)
     module = started(AccompanimentTraining(config), init)
     fit(module, crops, held_out, out, training, config)
 

@@ -24,6 +24,7 @@ class CropDataset(Dataset[dict[str, Tensor]]):
     Args:
         songs: at least one that is `frames` long.
         frames: T, mel frames of a crop.
+        ratio: mel frames a semantic frame.
         length: number of items.
         seed: of the crops.
 
@@ -31,11 +32,13 @@ class CropDataset(Dataset[dict[str, Tensor]]):
         ValueError: no song is long enough.
     """
 
-    def __init__(self, songs: Sequence[Song], frames: int, length: int, seed: int) -> None:
+    def __init__(
+        self, songs: Sequence[Song], frames: int, ratio: float, length: int, seed: int
+    ) -> None:
         self.songs = [song for song in songs if song.mel.shape[1] >= frames]
         if not self.songs:
             raise ValueError(f"none of {len(songs)} songs has {frames} mel frames")
-        self.frames, self.length, self.seed = frames, length, seed
+        self.frames, self.ratio, self.length, self.seed = frames, ratio, length, seed
 
     def __len__(self) -> int:
         return self.length
@@ -45,10 +48,9 @@ class CropDataset(Dataset[dict[str, Tensor]]):
             raise IndexError(index)
         rng = np.random.default_rng((self.seed, index))
         song = self.songs[rng.integers(len(self.songs))]
-        ratio = song.mel.shape[1] / len(song.voice)
-        size = round(self.frames / ratio)
+        size = int(self.frames / self.ratio)  # whole frames, as an encoder without padding gives
         start = int(rng.integers(len(song.voice) - size + 1))
-        first = round(start * ratio)
+        first = round(start * self.ratio)
         first = min(first, song.mel.shape[1] - self.frames)
         semantic = slice(start, start + size)
         frames = slice(first, first + self.frames)

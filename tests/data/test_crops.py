@@ -1,5 +1,7 @@
 """Crops: aligned, repeatable, and truthfully transposed."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -59,12 +61,12 @@ def test_crops_depend_on_seed_and_index_alone():
     extractor = FeatureExtractor(MEL, MelodicConfig())
     one = record(1)
     songs = [extractor(one.vocals, one.accompaniment, one.meta)]
-    crops = CropDataset(songs, frames=256, length=10, seed=3)
-    first, again = crops[4], CropDataset(songs, frames=256, length=99, seed=3)[4]
+    crops = CropDataset(songs, frames=256, ratio=2.0, length=10, seed=3)
+    first, again = crops[4], CropDataset(songs, frames=256, ratio=2.0, length=99, seed=3)[4]
     assert all(first[name].equal(again[name]) for name in first)
     assert first["mel"].shape == (100, 256) and first["voice"].shape == (128, 39)
     with pytest.raises(ValueError, match="none of 1 songs"):
-        CropDataset(songs, frames=10**6, length=1, seed=0)
+        CropDataset(songs, frames=10**6, ratio=2.0, length=1, seed=0)
 
 
 def test_transposition_moves_chords_and_key_together():
@@ -115,3 +117,22 @@ def test_progressions_are_counted_bar_by_bar():
     np.testing.assert_allclose(np.exp(table).sum(-1), 1, rtol=1e-5)
     follows = np.exp(table[0, chord_index("G:maj")])
     assert follows[chord_index("C:maj")] == follows[:24].max()
+
+
+def test_crops_of_songs_of_any_length_have_one_shape():
+    """The semantic rate need not divide the mel rate: 75 and 93.75 frames a second."""
+    songs = [
+        dataclasses.replace(
+            symbolic_song(
+                compose(np.random.default_rng(0)).record(), 75.0, np.random.default_rng(0)
+            ),
+            voice=np.zeros((frames * 4 // 5, 2), np.float16),
+            accompaniment=np.zeros((frames * 4 // 5, 2), np.float16),
+            mel=np.zeros((3, frames), np.float16),
+            plan=np.zeros((1, frames), np.float16),
+        )
+        for frames in (937, 940, 1_501, 2_004)
+    ]
+    crops = CropDataset(songs, frames=937, ratio=1.25, length=40, seed=0)
+    assert {tuple(crops[i]["voice"].shape) for i in range(40)} == {(749, 2)}
+    assert {tuple(crops[i]["mel"].shape) for i in range(40)} == {(3, 937)}
