@@ -145,8 +145,8 @@ def mixed(voice: np.ndarray, band: np.ndarray, rate: int) -> np.ndarray:
     A band under -70 LUFS, which the loudness does not count, stays as faint as it is. A mix that
     would pass full scale is turned down; the authors limit it.
     """
-    parts = (np.asarray(part, dtype=np.float32)[None] for part in (voice, band))
-    mix = levels.mix(*parts, rate, BAND_LEVEL_DB)
+    sung, played = (np.asarray(part, dtype=np.float32)[None] for part in (voice, band))
+    mix = levels.mix(sung, played, rate, BAND_LEVEL_DB)
     gain = 10 ** ((MIX_LUFS - mix.mix_lufs) / 20) if np.isfinite(mix.mix_lufs) else 1.0
     samples = mix.samples[0] * gain
     return (samples / max(1.0, float(np.abs(samples).max()))).astype(np.float32)
