@@ -92,7 +92,9 @@ def adherence_of_songs(
     if not len(voices) == len(true) == len(candidate):
         counts = f"{len(voices)} voices, {len(true)} true bands, {len(candidate)} of the system"
         raise UserError(f"{counts}: one of each is needed for every song")
-    sung, known, ours = [], [], []
+    sung: list[np.ndarray] = []
+    known: list[np.ndarray] = []
+    ours: list[np.ndarray] = []
     songs: list[int] = []
     for index, parts in enumerate(zip(voices, true, candidate, strict=True)):
         count = min(map(len, parts))
