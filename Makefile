@@ -1,7 +1,7 @@
 # make demo    set up what is needed and accompany the bundled recording
 # make test    set up everything and run the tests
 # make check   ruff, format and types
-# make system  Debian packages for the song generator (as root or with sudo; else says what to do)
+# make system  Debian packages for songs and browser tests (as root or with sudo; else says what to do)
 # make wheel   dist/fastsag-*.whl
 # make clean   remove what was built; .venv stays
 #
@@ -19,9 +19,10 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALL := $(PIP) install --quiet --no-build-isolation -c constraints.txt
 TORCH := $(shell grep '^torch==' constraints.txt)
-SETUPTOOLS := $(shell grep '^setuptools==' constraints.txt)
+# What packages without a wheel need to be built (pyworld: the headers of numpy, and Cython).
+BUILD := $(shell grep -iE '^(setuptools|numpy|cython)==' constraints.txt)
 PACKAGES := mma libfluidsynth3 fluidr3mono-gm-soundfont musescore-general-soundfont-small \
-	espeak-ng flite
+	espeak-ng flite chromium
 APT := apt-get -o Acquire::Retries=1 -o Acquire::http::Timeout=20
 
 .PHONY: demo test check system wheel clean
@@ -62,7 +63,7 @@ $(VENV)/.ready-torch: constraints.txt | $(BIN)/python
 		echo "run make with TORCH_FLAGS='--index-url <address of the CPU builds of torch>'"; \
 		exit 1; fi
 	$(PIP) install --quiet $(TORCH_FLAGS) $(TORCH)
-	$(PIP) install --quiet $(SETUPTOOLS)
+	$(PIP) install --quiet $(BUILD)
 	@touch $@
 
 $(VENV)/.ready-demo: pyproject.toml constraints.txt $(VENV)/.ready-torch
@@ -75,7 +76,7 @@ $(VENV)/.ready-dev: pyproject.toml constraints.txt $(VENV)/.ready-torch
 	$(INSTALL) -e '.[dev]'
 	@touch $@ $(VENV)/.ready-demo
 
-# Never fails: without these programs the tests of the song generator are skipped.
+# Never fails: without these programs the tests of songs and of pages in a browser are skipped.
 system:
 	@missing=$$(for package in $(PACKAGES); do \
 		dpkg-query -W -f '$${Status}' $$package 2>/dev/null | grep -q 'ok installed' \
@@ -84,9 +85,9 @@ system:
 	missing=$$(echo $$missing); \
 	if [ "$$(id -u)" = 0 ]; then root=""; else root="sudo -n"; fi; \
 	if ! command -v apt-get > /dev/null || ! $$root true 2> /dev/null; then \
-		echo "Skipped (needs apt-get and root): $$missing; without them no songs are made"; \
+		echo "Skipped (needs apt-get and root): $$missing; without them no songs are made and no page is tested in a browser"; \
 		exit 0; fi; \
 	echo "Installing $$missing ..."; \
 	{ $$root $(APT) -qq update; $$root env DEBIAN_FRONTEND=noninteractive \
 		$(APT) -qq install --yes --no-install-recommends $$missing; } > /dev/null \
-		|| echo "Skipped (apt-get failed): $$missing; without them no songs are made"
+		|| echo "Skipped (apt-get failed): $$missing; without them no songs are made and no page is tested in a browser"

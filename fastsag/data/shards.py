@@ -1,6 +1,8 @@
 """Training records in shards: tar files in WebDataset's layout.
 
-A record is `<key>.vocals.flac`, `<key>.accompaniment.flac` and `<key>.json`, in this order.
+A record is `<key>.vocals.flac`, `<key>.accompaniment.flac` and `<key>.json`, in this order; then,
+where there are any, its single tracks `<key>.stem-<name>.flac` and features `<key>.<name>.npy`.
+Keys have no dots: what follows the first one is the part's name.
 """
 
 from __future__ import annotations
@@ -10,24 +12,33 @@ import json
 import os
 import tarfile
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import soundfile
 
 from fastsag.errors import UserError
 
+_PARTS = ("vocals.flac", "accompaniment.flac", "json")
+_STEM = "stem-"
+
 
 @dataclass(frozen=True)
 class Record:
-    """One pair. vocals, accompaniment: (N,) float32, mono, same length, at meta["sample_rate"]."""
+    """One pair of recordings, mono, of one length, at meta["sample_rate"].
+
+    vocals, accompaniment: (N,) float32. stems: single tracks of the accompaniment by name, each
+    like it. features: arrays by name, computed from the pair.
+    """
 
     key: str
     vocals: np.ndarray
     accompaniment: np.ndarray
     meta: dict[str, Any]
+    stems: dict[str, np.ndarray] = field(default_factory=dict)
+    features: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 def shard_paths(folder: Path) -> list[Path]:
@@ -48,57 +59,94 @@ def write_shard(path: Path, records: Iterable[Record]) -> int:
     count = 0
     with tarfile.open(temporary, "w") as tar:
         for record in records:
-            rate = record.meta["sample_rate"]
-            text = json.dumps(record.meta, sort_keys=True).encode()
-            _add(tar, f"{record.key}.vocals.flac", _flac(record.vocals, rate))
-            _add(tar, f"{record.key}.accompaniment.flac", _flac(record.accompaniment, rate))
-            _add(tar, f"{record.key}.json", text)
+            for name, data in _encode(record):
+                entry = tarfile.TarInfo(f"{record.key}.{name}")
+                entry.size = len(data)
+                tar.addfile(entry, io.BytesIO(data))
             count += 1
     os.replace(temporary, path)
     return count
 
 
-def read_shard(path: Path) -> Iterator[Record]:
-    """The records of a shard.
+def read_shard(path: Path, extras: bool = False) -> Iterator[Record]:
+    """The records of a shard; stems and features too with `extras`.
 
     Raises:
         UserError: not a shard, or a record with a part missing.
     """
-    parts: dict[str, dict[str, bytes]] = {}
+    with path.open("rb") as handle:
+        yield from read_records(handle, str(path), extras)
+
+
+def read_records(stream: IO[bytes], origin: str, extras: bool = False) -> Iterator[Record]:
+    """The records of an open shard, read once from front to back; `origin` names it in errors.
+
+    Raises:
+        UserError: not a shard, or a record with a part missing.
+    """
+    key, parts = "", dict[str, bytes]()
     try:
-        with tarfile.open(path) as tar:
+        with tarfile.open(fileobj=stream, mode="r|") as tar:
             for member in tar:
-                key, _, suffix = member.name.partition(".")
-                handle = tar.extractfile(member)
-                if handle is None:
+                if not member.isfile():
                     continue
-                parts.setdefault(key, {})[suffix] = handle.read()
-                if len(parts[key]) == 3:
-                    yield _decode(path, key, parts.pop(key))
+                found, _, name = member.name.partition(".")
+                if found != key and parts:
+                    yield _decode(origin, key, parts)
+                    parts = {}
+                key = found
+                if extras or name in _PARTS:
+                    handle = tar.extractfile(member)
+                    parts[name] = handle.read() if handle else b""
     except tarfile.TarError as error:
-        raise UserError(f"{path}: not a shard ({error}); delete it and generate again") from None
+        raise UserError(f"{origin}: not a shard ({error}); delete it and make it again") from None
     if parts:
-        raise UserError(f"{path}: record {next(iter(parts))} is incomplete; generate it again")
+        yield _decode(origin, key, parts)
 
 
-def _decode(path: Path, key: str, files: dict[str, bytes]) -> Record:
+def _encode(record: Record) -> Iterator[tuple[str, bytes]]:
+    """The parts of a record by name, in order."""
+    rate = record.meta["sample_rate"]
+    yield "vocals.flac", _flac(record.vocals, rate)
+    yield "accompaniment.flac", _flac(record.accompaniment, rate)
+    yield "json", json.dumps(record.meta, sort_keys=True).encode()
+    for name, samples in sorted(record.stems.items()):
+        yield f"{_STEM}{name}.flac", _flac(samples, rate)
+    for name, array in sorted(record.features.items()):
+        buffer = io.BytesIO()
+        np.save(buffer, array, allow_pickle=False)
+        yield f"{name}.npy", buffer.getvalue()
+
+
+def _decode(origin: str, key: str, parts: dict[str, bytes]) -> Record:
+    missing = [name for name in _PARTS if name not in parts]
+    if missing:
+        raise UserError(
+            f"{origin}: record {key} is incomplete ({', '.join(missing)}); make the shard again"
+        )
     try:
-        audio = [
-            soundfile.read(io.BytesIO(files[name]), dtype="float32")[0]
-            for name in ("vocals.flac", "accompaniment.flac")
-        ]
-        return Record(key, audio[0], audio[1], json.loads(files["json"]))
-    except (KeyError, ValueError, soundfile.LibsndfileError) as error:
-        raise UserError(f"{path}: record {key} cannot be read ({error})") from None
+        audio = {
+            name.removesuffix(".flac"): soundfile.read(io.BytesIO(data), dtype="float32")[0]
+            for name, data in parts.items()
+            if name.endswith(".flac")
+        }
+        return Record(
+            key,
+            audio.pop("vocals"),
+            audio.pop("accompaniment"),
+            json.loads(parts["json"]),
+            {name.removeprefix(_STEM): samples for name, samples in audio.items()},
+            {
+                name.removesuffix(".npy"): np.load(io.BytesIO(data), allow_pickle=False)
+                for name, data in parts.items()
+                if name.endswith(".npy")
+            },
+        )
+    except (ValueError, soundfile.LibsndfileError) as error:
+        raise UserError(f"{origin}: record {key} cannot be read ({error})") from None
 
 
 def _flac(samples: np.ndarray, rate: int) -> bytes:
     buffer = io.BytesIO()
     soundfile.write(buffer, samples, rate, format="FLAC", subtype="PCM_16")
     return buffer.getvalue()
-
-
-def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
-    entry = tarfile.TarInfo(name)
-    entry.size = len(data)
-    tar.addfile(entry, io.BytesIO(data))

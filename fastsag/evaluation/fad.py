@@ -128,13 +128,14 @@ def fad(
     found, parts = _folder(candidate, embedder, cache, progress)
     record: dict[str, Any] = {
         "system": candidate.name,
+        "reference": reference.name,
         "embedder": embedder.name,
         "fad": frechet_distance(known, found),
         "files": len(parts),
         "frames": found.count,
     }
     if infinity:
-        everything = np.concatenate(list(parts.values())).astype(np.float64)
+        everything = np.concatenate(list(parts.values()))
         record["fad_infinity"], record["r2"] = fad_infinity(known, everything, seed)
     if per_song:
         record["songs"] = {

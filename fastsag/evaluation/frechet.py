@@ -14,6 +14,7 @@ from fastsag.errors import UserError
 
 INFINITY_SIZES = 25  # sample sizes of FAD-infinity
 INFINITY_SMALLEST = 500  # frames
+_BLOCK = 8192  # frames in double precision at once
 
 
 @dataclass(frozen=True)
@@ -45,8 +46,18 @@ class Statistics:
 
 
 def statistics(embeddings: np.ndarray) -> Statistics:
-    """Of embeddings (n, D), in double precision."""
-    values = np.asarray(embeddings, dtype=np.float64)
+    """Of embeddings (n, D) of any precision, summed in double precision, block by block.
+
+    Raises:
+        UserError: no frames.
+    """
+    return merged(
+        _of_block(embeddings[start : start + _BLOCK].astype(np.float64))
+        for start in range(0, len(embeddings), _BLOCK)
+    )
+
+
+def _of_block(values: np.ndarray) -> Statistics:
     mean = values.mean(0)
     centred = values - mean
     return Statistics(len(values), mean, centred.T @ centred)
@@ -62,23 +73,30 @@ def merged(parts: Iterable[Statistics]) -> Statistics:
     for part in parts:
         total = part if total is None else total + part
     if total is None:
-        raise UserError("no embeddings: at least one file is needed")
+        raise UserError("no embeddings: at least one frame is needed")
     return total
 
 
 def frechet_distance(one: Statistics, other: Statistics) -> float:
     """|m1 - m2|^2 + tr C1 + tr C2 - 2 tr (C1 C2)^(1/2).
 
-    In the symmetric form: the eigenvalues of C1^(1/2) C2 C1^(1/2) are those of C1 C2, and are real
-    where rounding would make those complex.
+    The last trace is the sum of the singular values of C1^(1/2) C2^(1/2), the square roots of the
+    eigenvalues of C1 C2. Taken so, they are not rounded before the root: with fewer frames than
+    dimensions, as in one short file, roots of eigenvalues were wrong in the third digit.
+
+    Raises:
+        UserError: fewer than two frames.
     """
     first, second = one.covariance, other.covariance
-    values, vectors = np.linalg.eigh(first)
-    root = (vectors * np.sqrt(values.clip(min=0))) @ vectors.T
-    product = np.linalg.eigvalsh(root @ second @ root)
+    cross = np.linalg.svd(_root(first) @ _root(second), compute_uv=False).sum()
     gap = one.mean - other.mean
-    cross = np.sqrt(product.clip(min=0)).sum()
     return float(max(0.0, gap @ gap + np.trace(first) + np.trace(second) - 2 * cross))
+
+
+def _root(covariance: np.ndarray) -> np.ndarray:
+    """The symmetric square root (D, D)."""
+    values, vectors = np.linalg.eigh(covariance)
+    return (vectors * np.sqrt(values.clip(min=0))) @ vectors.T
 
 
 def fad_infinity(
@@ -98,7 +116,9 @@ def fad_infinity(
     """
     count = len(embeddings)
     if count <= INFINITY_SMALLEST:
-        raise UserError(f"{count} frames: FAD-infinity needs more than {INFINITY_SMALLEST}")
+        raise UserError(
+            f"{count} frames: FAD-infinity needs more than {INFINITY_SMALLEST}; give more audio"
+        )
     rng = np.random.default_rng(seed)
     sizes = np.linspace(INFINITY_SMALLEST, count, INFINITY_SIZES).astype(int)
     scores = [

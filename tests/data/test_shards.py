@@ -1,6 +1,7 @@
 """Shards: what is written is read back, and a damaged shard says so."""
 
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +44,20 @@ def test_names_are_those_of_webdataset(tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "a.tar") as tar:
         suffixes = [name.split(".", 1)[1] for name in tar.getnames()]
     assert suffixes == ["vocals.flac", "accompaniment.flac", "json"]
+
+
+def test_stems_and_features_come_back_when_asked_for(tmp_path: Path) -> None:
+    bass = np.linspace(-0.5, 0.5, 2_000, dtype=np.float32)
+    mel = np.arange(6, dtype=np.float16).reshape(2, 3)
+    records = [
+        replace(record, stems={"bass": bass}, features={"mel": mel}) for record in _records(2)
+    ]
+    write_shard(tmp_path / "a.tar", records)
+    for record in read_shard(tmp_path / "a.tar", extras=True):
+        assert list(record.stems) == ["bass"] and list(record.features) == ["mel"]
+        assert np.abs(record.stems["bass"] - bass).max() <= STEP
+        np.testing.assert_array_equal(record.features["mel"], mel)
+    assert [record.stems for record in read_shard(tmp_path / "a.tar")] == [{}, {}]
 
 
 def test_webdataset_groups_a_record_into_one_sample(tmp_path: Path) -> None:
