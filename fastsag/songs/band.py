@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.signal import fftconvolve
+from scipy.signal import fftconvolve, lfilter
 
 from fastsag.errors import UserError, require
 from fastsag.songs.syllables import INSTALL
@@ -29,6 +29,7 @@ _FAMILIES = (
 )
 _LEVEL_DBFS = -18.0
 _FONT_ID = 1  # of the first font loaded into a synthesizer
+STEMS = ("bass", "chords", "drums")
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,8 @@ class Band:
     """How the parts are played.
 
     font: soundfont file. swap: chance that a program becomes another of its family. spread_db:
-    spread of the parts' levels. drums_db: level of the drums. room: reverberation in s. seed: of
-    the players' choices.
+    spread of the parts' levels. drums_db: level of the drums. room: reverberation in s. tilt_db:
+    of the treble. seed: of the players' choices.
     """
 
     font: str
@@ -46,6 +47,7 @@ class Band:
     drums_db: float
     room: float
     seed: int
+    tilt_db: float = 0.0
 
 
 def random_band(rng: np.random.Generator) -> Band:
@@ -57,6 +59,7 @@ def random_band(rng: np.random.Generator) -> Band:
         drums_db=float(rng.uniform(-5, 2)),
         room=float(rng.uniform(0.2, 0.8) * (rng.random() < 0.4)),
         seed=int(rng.integers(2**31)),
+        tilt_db=float(rng.normal(0, 2)),
     )
 
 
@@ -68,12 +71,42 @@ def play(midi: Any, band: Band, lead_seconds: float, duration: float) -> np.ndar
         band: the players.
         duration: length in seconds.
     """
+    stems = play_stems(midi, band, lead_seconds, duration)
+    return np.sum(list(stems.values()), axis=0, dtype=np.float32)
+
+
+def play_stems(
+    midi: Any, band: Band, lead_seconds: float, duration: float
+) -> dict[str, np.ndarray]:
+    """The tracks of `STEMS` that the band has, each (N,) float32; their sum is what `play` gives."""
     rng = np.random.default_rng(band.seed)
-    synth = _synth(band.font)
-    events = _events(midi, band, synth, rng)
+    groups: dict[str, list[tuple[Any, float, int]]] = {}
+    for part in midi.instruments:
+        gain = band.drums_db if part.is_drum else band.spread_db * rng.standard_normal()
+        program = part.program if part.is_drum else _swapped(part.program, band.swap, rng)
+        groups.setdefault(stem_of(part), []).append((part, gain, program))
+    total = round(duration * RATE)
+    lead = round(lead_seconds * RATE)
+    dry = {
+        name: np.concatenate([np.zeros(lead), _perform(parts, band.font, total - lead)])
+        for name, parts in sorted(groups.items())
+    }
+    return _mixdown(dry, band, rng)
+
+
+def stem_of(part: Any) -> str:
+    """The track of `STEMS` that an instrument belongs to."""
+    if part.is_drum:
+        return "drums"
+    bass = 32 <= part.program <= 39 or part.name.startswith(("Bass", "Walk"))
+    return "bass" if bass else "chords"
+
+
+def _perform(parts: list[tuple[Any, float, int]], font: str, total: int) -> np.ndarray:
+    """Instruments through one synthesizer: `total` samples."""
+    synth = _synth(font)
     pieces, clock = [], 0
-    total = round((duration - lead_seconds) * RATE)
-    for time, action in events:
+    for time, action in _events(parts, synth):
         sample = min(round(time * RATE), total)
         if sample > clock:
             pieces.append(_render(synth, sample - clock))
@@ -81,18 +114,15 @@ def play(midi: Any, band: Band, lead_seconds: float, duration: float) -> np.ndar
         action()
     pieces.append(_render(synth, total - clock))
     synth.delete()
-    sound = np.concatenate([np.zeros(round(duration * RATE) - total), *pieces])
-    return _mixdown(sound, band, rng)
+    return np.concatenate(pieces)
 
 
-def _events(midi: Any, band: Band, synth: Any, rng: np.random.Generator) -> list[Any]:
+def _events(parts: list[tuple[Any, float, int]], synth: Any) -> list[Any]:
     """(seconds, action) in time order; releases before attacks at the same time."""
     events = []
     channels = [channel for channel in range(16) if channel != 9]
-    for number, part in enumerate(midi.instruments):
+    for number, (part, gain, program) in enumerate(parts):
         channel = 9 if part.is_drum else channels[number % len(channels)]
-        gain = band.drums_db if part.is_drum else band.spread_db * rng.standard_normal()
-        program = part.program if part.is_drum else _swapped(part.program, band.swap, rng)
         synth.program_select(channel, _FONT_ID, 128 if part.is_drum else 0, program)
         for note in part.notes:
             velocity = int(np.clip(note.velocity * 10 ** (gain / 40), 1, 127))
@@ -125,17 +155,32 @@ def _render(synth: Any, count: int) -> np.ndarray:
     return stereo.reshape(-1, 2).mean(1)
 
 
-def _mixdown(sound: np.ndarray, band: Band, rng: np.random.Generator) -> np.ndarray:
-    """Room and level; the peak stays under 0.95."""
+def _mixdown(
+    dry: dict[str, np.ndarray], band: Band, rng: np.random.Generator
+) -> dict[str, np.ndarray]:
+    """One room, tone and level for all tracks; the peak of their sum stays under 0.95."""
+    impulse = np.ones(1)
     if band.room > 0:
         length = int(band.room * RATE)
         decay = np.exp(-6.9 * np.arange(length) / length)
         impulse = 0.02 * rng.standard_normal(length) * decay
         impulse[0] = 1
-        sound = fftconvolve(sound, impulse)[: len(sound)]
-    level = np.sqrt(np.mean(sound**2)) + 1e-9
-    sound = sound * (10 ** (_LEVEL_DBFS / 20) / level)
-    return (sound * min(1.0, 0.95 / np.abs(sound).max(initial=1e-9))).astype(np.float32)
+    impulse = _tilted(impulse, band.tilt_db)
+    wet = {name: fftconvolve(sound, impulse)[: len(sound)] for name, sound in dry.items()}
+    if not wet:
+        return {}
+    total = np.sum(list(wet.values()), axis=0)
+    gain = 10 ** (_LEVEL_DBFS / 20) / (np.sqrt(np.mean(total**2)) + 1e-9)
+    gain *= min(1.0, 0.95 / max(float(np.abs(total * gain).max()), 1e-9))
+    return {name: (sound * gain).astype(np.float32) for name, sound in wet.items()}
+
+
+def _tilted(impulse: np.ndarray, tilt_db: float) -> np.ndarray:
+    """An impulse response with the treble over 2 kHz raised by `tilt_db`, causal and short."""
+    pole = np.exp(-2 * np.pi * 2_000 / RATE)
+    low = lfilter([1 - pole], [1, -pole], np.pad(impulse, (0, 64)))
+    high = np.pad(impulse, (0, 64)) - low
+    return low + 10 ** (tilt_db / 20) * high
 
 
 @cache

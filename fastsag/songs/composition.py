@@ -1,36 +1,49 @@
-"""Composition: a form of chord loops and a sung melody, as a score with ground truth.
+"""Composition: form, harmony and a sung melody, as a score with ground truth.
 
 Composing takes milliseconds, so that thousands of scores can train the planner without audio.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
-from fastsag.chords import CHORDS, PITCH_CLASSES, chord_index
-from fastsag.lead_sheet import STYLES
-from fastsag.songs.harmony import random_key, random_loop
-from fastsag.songs.melody import Note, melody
+from fastsag.chords import PITCH_CLASSES
+from fastsag.songs.families import BY_NAME, FAMILIES, Family
+from fastsag.songs.form import Section, make_form
+from fastsag.songs.harmony import NEAREST, Chord, random_mode
+from fastsag.songs.lyrics import random_language
+from fastsag.songs.melody import Note
+from fastsag.songs.rhythm import swung
+from fastsag.songs.singing import sung_notes
 
 LEAD_SECONDS = 0.3  # silence before the first downbeat
 TAIL_SECONDS = 1.5  # for the last chord to ring
-_RANGES = ((41, 60), (46, 65), (50, 69), (55, 74), (60, 79))  # MIDI: bass to soprano
-_TEMPI = {
-    "ballad": (60, 92),
-    "bossa": (96, 150),
-    "blues": (70, 132),
-    "folk": (76, 136),
-    "waltz": (84, 160),
-    "dance": (104, 150),
-    "funk": (84, 120),
-    "swing": (96, 176),
-    "latin": (88, 150),
+# Lowest and highest MIDI note by kind of voice.
+RANGES = {
+    "bass": (40, 59),
+    "baritone": (43, 62),
+    "tenor": (48, 67),
+    "alto": (53, 72),
+    "mezzo-soprano": (57, 76),
+    "soprano": (60, 80),
 }
-_ANY_TEMPO = (72, 144)
-_SHORTEST_SECONDS, _LONGEST_SECONDS = 22.0, 46.0
+_TENORS_AND_ALTOS = (0.1, 0.2, 0.22, 0.2, 0.18, 0.1)
+FREE_TEMPO, _RITARDANDO = 0.12, 0.3  # chances
+
+
+@dataclass(frozen=True)
+class Span:
+    """A chord over start..end in beats; a new one starts at every bar line."""
+
+    start: float
+    end: float
+    chord: Chord
 
 
 @dataclass(frozen=True)
@@ -38,29 +51,53 @@ class Score:
     """A composed song.
 
     Attributes:
-        tonic, mode: the key. beats_per_bar: 3 or 4. tempo: whole BPM (mma drops fractions).
-        style: one of `STYLES`. chords: index in `CHORDS` for each bar. notes: the sung melody,
-        in beats from the first downbeat. sung_from: bar in which the voice enters.
+        tonic, mode: the key; mode is one of `harmony.SCALES`.
+        family: name of a family. tempo: whole BPM, of dotted quarters in 6/8.
+        sections: the form. notes: the sung melody in beats from the first downbeat.
+        beat_times: seconds of every beat; they wander in songs of free tempo.
+        vocal_range: MIDI. voice: kind of voice of `RANGES`. language: of the words.
+        free_tempo: the tempo wanders.
     """
 
     tonic: int
     mode: str
-    beats_per_bar: int
+    family: str
     tempo: int
-    style: str
-    chords: tuple[int, ...]
+    sections: tuple[Section, ...]
     notes: tuple[Note, ...]
-    sung_from: int
+    beat_times: tuple[float, ...]
     vocal_range: tuple[int, int]
+    voice: str
+    language: str
+    free_tempo: bool
 
     @property
-    def beat_seconds(self) -> float:
-        return 60.0 / self.tempo
+    def style(self) -> str:
+        """One of `lead_sheet.STYLES`."""
+        return BY_NAME[self.family].style
+
+    @property
+    def meter(self) -> str:
+        return BY_NAME[self.family].meter
+
+    @property
+    def beats_per_bar(self) -> int:
+        """Beats of a written bar: 4, 3, or two dotted quarters in 6/8."""
+        return BY_NAME[self.family].beats_per_bar
+
+    @cached_property
+    def spans(self) -> tuple[Span, ...]:
+        """All chords in order."""
+        return tuple(spans(self.sections, self.beats_per_bar))
+
+    @property
+    def bar_count(self) -> int:
+        return sum(len(section.bars) for section in self.sections)
 
     @property
     def end_seconds(self) -> float:
         """End of the last bar."""
-        return LEAD_SECONDS + len(self.chords) * self.beats_per_bar * self.beat_seconds
+        return self.beat_times[-1]
 
     @property
     def duration(self) -> float:
@@ -69,74 +106,155 @@ class Score:
 
     def seconds(self, beat: float) -> float:
         """Time of a beat position."""
-        return LEAD_SECONDS + beat * self.beat_seconds
+        step = self.beat_times[-1] - self.beat_times[-2]
+        if beat > len(self.beat_times) - 1:
+            return self.beat_times[-1] + (beat - len(self.beat_times) + 1) * step
+        if beat < 0:
+            return self.beat_times[0] + beat * (self.beat_times[1] - self.beat_times[0])
+        return float(np.interp(beat, np.arange(len(self.beat_times)), self.beat_times))
 
     def record(self) -> dict[str, Any]:
-        """The ground truth in the form of a training record's JSON."""
-        beats = range(len(self.chords) * self.beats_per_bar + 1)
-        bars = range(0, len(self.chords) * self.beats_per_bar, self.beats_per_bar)
+        """The ground truth in the form of a training record's JSON.
+
+        The readers of records know bars of three and four beats: two written bars of 6/8 count as
+        one of four dotted quarters in `beats_per_bar` and `downbeats`; `barlines` has each.
+        """
+        count, written = len(self.beat_times) - 1, self.beats_per_bar
+        bar = 4 if self.meter == "6/8" else written
         return {
-            "song": f"{PITCH_CLASSES[self.tonic]}-{self.mode}-{self.tempo}",
-            "duration": round(self.duration, 6),
-            "key": f"{PITCH_CLASSES[self.tonic]} {self.mode}",
-            "tempo": float(self.tempo),
-            "beats_per_bar": self.beats_per_bar,
-            "beats": [round(self.seconds(beat), 6) for beat in beats],
-            "downbeats": [round(self.seconds(beat), 6) for beat in bars],
+            "song": f"{PITCH_CLASSES[self.tonic]}-{self.mode}-{self.tempo}".replace(" ", "-"),
+            "duration": _rounded(self.duration),
+            "key": f"{PITCH_CLASSES[self.tonic]} {NEAREST[self.mode]}",
+            "mode": self.mode,
+            "keys": self._keys(),
+            "tempo": round(60 / float(np.median(np.diff(self.beat_times))), 3),
+            "free_tempo": self.free_tempo,
+            "meter": self.meter,
+            "beats_per_bar": bar,
+            "beats": [_rounded(time) for time in self.beat_times],
+            "downbeats": [_rounded(self.beat_times[beat]) for beat in range(0, count, bar)],
+            "barlines": [_rounded(self.beat_times[beat]) for beat in range(0, count, written)],
             "chords": [
                 {
-                    "start": round(self.seconds(start), 6),
-                    "end": round(self.seconds(start + self.beats_per_bar), 6),
-                    "label": CHORDS[chord],
+                    "start": _rounded(self.seconds(span.start)),
+                    "end": _rounded(self.seconds(span.end)),
+                    "label": span.chord.triad,
+                    "harte": span.chord.harte,
                 }
-                for start, chord in zip(bars, self.chords, strict=True)
+                for span in self.spans
             ],
             "notes": [
                 {
-                    "start": round(self.seconds(note.start), 6),
-                    "end": round(self.seconds(note.end), 6),
+                    "start": _rounded(self.seconds(note.start)),
+                    "end": _rounded(self.seconds(note.end)),
                     "pitch": note.pitch,
                     "lyric": note.lyric,
                 }
                 for note in self.notes
             ],
+            "sections": self._sections(),
             "style": self.style,
+            "family": self.family,
+            "language": self.language,
+            "voice_type": self.voice,
         }
 
+    def section_starts(self) -> list[int]:
+        """First beat of each section."""
+        lengths = [len(section.bars) * self.beats_per_bar for section in self.sections]
+        return [0, *np.cumsum(lengths)[:-1].tolist()]
 
-def compose(rng: np.random.Generator, style: str | None = None) -> Score:
-    """A new song; `style` None draws one. The waltz is the style in three-time."""
-    style = style or STYLES[rng.integers(len(STYLES))]
-    beats_per_bar = 3 if style == "waltz" else 4
-    low, high = _TEMPI.get(style, _ANY_TEMPO)
-    tempo = int(rng.integers(low, high + 1))
-    tonic, mode = random_key(rng)
-    bar_seconds = beats_per_bar * 60 / tempo
-    intro = int(rng.choice([0, 0, 1, 2, 2, 4]))
-    room = _LONGEST_SECONDS / bar_seconds - intro - 1
-    sections = int(np.clip(room // 8, 1, 3))
-    while sections < 4 and (intro + 8 * sections) * bar_seconds < _SHORTEST_SECONDS:
-        sections += 1
-    loops = [random_loop(mode, rng) for _ in range(2)]
-    sung = _harmony(loops, sections, tonic)
-    # An ending on the tonic; the intro borrows the first loop.
-    home = _chord(tonic, (0, "min" if mode == "minor" else "maj"))
-    before = [_chord(tonic, loops[0][bar % len(loops[0])]) for bar in range(intro)]
-    chords = (*before, *sung, home)
-    vocal_range = _RANGES[rng.integers(len(_RANGES))]
-    notes = melody(chords, intro, tonic, mode, beats_per_bar, vocal_range, tempo, rng)
-    return Score(tonic, mode, beats_per_bar, tempo, style, chords, tuple(notes), intro, vocal_range)
+    def _sections(self) -> list[dict[str, Any]]:
+        starts = [*self.section_starts(), len(self.beat_times) - 1]
+        return [
+            {
+                "start": _rounded(self.seconds(start)),
+                "end": _rounded(self.seconds(end)),
+                "name": section.name,
+            }
+            for (start, end), section in zip(pairwise(starts), self.sections, strict=True)
+        ]
+
+    def _keys(self) -> list[dict[str, Any]]:
+        """Stretches of one key."""
+        starts = self.section_starts()
+        keys: list[dict[str, Any]] = []
+        for start, section in zip(starts, self.sections, strict=True):
+            tonic = PITCH_CLASSES[(self.tonic + section.shift) % 12]
+            if not keys or keys[-1]["tonic"] != tonic:
+                key = f"{tonic} {NEAREST[self.mode]}"
+                keys.append({"start": _rounded(self.seconds(start)), "tonic": tonic, "key": key})
+        ends = [*(key["start"] for key in keys[1:]), _rounded(self.end_seconds)]
+        return [
+            {"start": key["start"], "end": end, "key": key["key"]}
+            for key, end in zip(keys, ends, strict=True)
+        ]
 
 
-def _harmony(loops: list[list[tuple[int, str]]], sections: int, tonic: int) -> list[int]:
-    """Verse, chorus, verse ...: eight bars each, alternating the loops."""
-    return [
-        _chord(tonic, loops[section % 2][bar % len(loops[section % 2])])
-        for section in range(sections)
-        for bar in range(8)
+def compose(
+    rng: np.random.Generator, style: str | None = None, family: str | None = None
+) -> Score:
+    """A new song; of a style of the lead sheet, or of one family, or of any family."""
+    kind = _choose_family(rng, style, family)
+    tempo = int(rng.integers(kind.tempo[0], kind.tempo[1] + 1))
+    tonic, mode = int(rng.integers(12)), random_mode(kind.minor, rng)
+    if kind.style == "blues":
+        mode = "harmonic minor" if NEAREST[mode] == "minor" else "major"
+    sections = make_form(kind, tempo, tonic, mode, rng)
+    voice = str(rng.choice(list(RANGES), p=_TENORS_AND_ALTOS))
+    language = random_language(rng)
+    notes = sung_notes(sections, kind, tempo, (tonic, mode), RANGES[voice], language, rng)
+    count = sum(len(section.bars) for section in sections) * kind.beats_per_bar
+    free = rng.random() < FREE_TEMPO
+    times = _beat_times(count, tempo, kind.beats_per_bar, free, rng)
+    notes = [
+        Note(swung(note.start, kind.swing), swung(note.end, kind.swing), note.pitch, note.lyric)
+        for note in notes
     ]
+    return Score(
+        tonic, mode, kind.name, tempo, sections, tuple(notes), times, RANGES[voice], voice,
+        language, bool(free),
+    )  # fmt: skip
 
 
-def _chord(tonic: int, numeral: tuple[int, str]) -> int:
-    step, quality = numeral
-    return chord_index(f"{PITCH_CLASSES[(tonic + step) % 12]}:{quality}")
+def _choose_family(rng: np.random.Generator, style: str | None, family: str | None) -> Family:
+    if family is not None:
+        return BY_NAME[family]
+    options = [one for one in FAMILIES if style in (None, one.style)]
+    if not options:
+        raise ValueError(f"no family of the style {style!r}")
+    return options[rng.integers(len(options))]
+
+
+def spans(sections: Sequence[Section], beats_per_bar: int) -> list[Span]:
+    """Chords of the sections in beats."""
+    found = []
+    start = 0.0
+    for section in sections:
+        for bar in section.bars:
+            step = beats_per_bar / len(bar)
+            for place, chord in enumerate(bar):
+                found.append(Span(start + place * step, start + (place + 1) * step, chord))
+            start += beats_per_bar
+    return found
+
+
+def _beat_times(
+    count: int, tempo: int, beats_per_bar: int, free: bool, rng: np.random.Generator
+) -> tuple[float, ...]:
+    """Seconds of beats 0..count: steady, or wandering by some percent, perhaps slower at the end."""
+    steps = np.full(count, 60 / tempo)
+    if free:
+        knots = np.cumsum(rng.standard_normal(max(3, count // 12)))
+        knots -= knots.mean()
+        wander = np.interp(np.linspace(0, 1, count), np.linspace(0, 1, len(knots)), knots)
+        steps *= 1 + rng.uniform(0.02, 0.06) * wander / max(np.abs(wander).max(), 1e-9)
+    if rng.random() < _RITARDANDO:
+        length = 2 * beats_per_bar
+        steps[-length:] *= 1 + rng.uniform(0.08, 0.3) * np.linspace(0, 1, length) ** 1.5
+    times = LEAD_SECONDS + np.concatenate([[0], np.cumsum(steps)])
+    return tuple(float(time) for time in times)
+
+
+def _rounded(seconds: float) -> float:
+    return round(seconds, 6)

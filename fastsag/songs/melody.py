@@ -1,19 +1,19 @@
-"""Melodies: phrases with motifs, rests and pickups that lean on the chords."""
+"""Melodies: the pitches of a phrase by dynamic programming over what singers and ears accept.
+
+Chord tones on strong beats, other notes only where they come and go by step (passing notes,
+neighbours, suspensions), leading tones that resolve, leaps that turn back, a contour, a cadence,
+and likeness to an earlier phrase where a motif returns.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from fastsag.chords import chord_tones
-from fastsag.songs.harmony import scale_over
-
-SYLLABLES = (  # noqa: SIM905 - one word a line would fill a page
-    "la da na ma no oh love night day you me sun rain home time go know see way heart sky fall"
-    " run light long blue road dream song more low near gone down wind moon new line rose man"
-    " one may river sea boy girl lonely over away alone all I'm we're"
-).split()
+from fastsag.songs.harmony import NEAREST, Chord, scale_over
+from fastsag.songs.rhythm import Beat
 
 
 @dataclass(frozen=True)
@@ -27,151 +27,171 @@ class Note:
 
 
 @dataclass(frozen=True)
-class _Motif:
-    """A phrase without pitch: onsets and ends in beats, and steps of the scale between notes."""
+class Setting:
+    """What the pitches of a phrase are chosen under.
 
-    onsets: tuple[float, ...]
-    ends: tuple[float, ...]
-    steps: tuple[int, ...]
-
-
-def melody(
-    chords: tuple[int, ...],
-    first_bar: int,
-    tonic: int,
-    mode: str,
-    beats_per_bar: int,
-    vocal_range: tuple[int, int],
-    tempo: int,
-    rng: np.random.Generator,
-) -> list[Note]:
-    """A melody over `chords` (one a bar) from `first_bar` on, ending on the tonic's triad.
-
-    Sections of eight bars are four phrases of two bars (A A' B A or A B A B); motifs come back
-    in later sections.
+    tonic, mode: the key. Of each note: chords, what sounds under it; later, the chord it is held
+    into, if any; strength, 0 weak, 1 on a beat, 2 strong; gaps, the rest before it in beats;
+    contour, the MIDI pitch aimed at. low, high: MIDI. cadence: "closed" on the tonic, "open" on another tone of the chord,
+    "any" on a chord tone. before: the two pitches before the phrase, if any.
     """
-    density = rng.uniform(0.35, 0.8) * np.clip(110 / tempo, 0.6, 1.3)
-    words = _words(rng)
-    motifs = {name: _motif(beats_per_bar, density, rng) for name in "ABCD"}
-    notes: list[Note] = []
-    pitch = int(np.mean(vocal_range))
-    last_bar = len(chords) - 1
-    for phrase, bar in enumerate(range(first_bar, last_bar, 2)):
-        section = phrase // 4
-        name = ("AABA", "CDCD", "AABA")[section % 3][phrase % 4]
-        motif = motifs[name]
-        if rng.random() < 0.3:
-            motif = replace(motif, steps=_vary(motif.steps, rng))
-        for note in _place(motif, bar, chords, tonic, mode, beats_per_bar, vocal_range, pitch, rng):
-            notes.append(replace(note, lyric=words[rng.integers(len(words))]))
-        if notes:
-            pitch = notes[-1].pitch
-    notes = [note for note in notes if note.end <= last_bar * beats_per_bar]
-    home = _nearest(pitch, {tonic}, vocal_range)
-    start = float(last_bar * beats_per_bar)
-    notes.append(Note(start, start + beats_per_bar * 0.9, home, words[0]))
-    return _without_overlaps(notes)
+
+    tonic: int
+    mode: str
+    chords: Sequence[Chord]
+    later: Sequence[Chord | None]
+    strength: Sequence[int]
+    gaps: Sequence[float]
+    contour: Sequence[float]
+    low: int
+    high: int
+    cadence: str
+    before: tuple[int, ...] = ()
 
 
-def _words(rng: np.random.Generator) -> list[str]:
-    """The syllables of one song: humming, "la la", or words."""
-    kind = rng.random()
-    if kind < 0.1:
-        return ["mm"]
-    if kind < 0.3:
-        return [("la", "da", "na", "oh")[rng.integers(4)]]
-    return [str(word) for word in rng.choice(SYLLABLES, size=10, replace=False)]
+# Cost of a melodic interval by semitones.
+_INTERVALS = np.array([0.55, 0, 0, 0.45, 0.5, 0.9, 6, 1.3, 2.4, 2.2, 6, 7, 2.6])
+_TOO_FAR = 14.0
+_LIKENESS = 0.9  # cost of leaving the motif
+_FREEDOM = 0.45  # scale of the random part
 
 
-def _motif(beats_per_bar: int, density: float, rng: np.random.Generator) -> _Motif:
-    """Rhythm of a two-bar phrase on an eighth-note grid, with a rest at its end."""
-    length = 2 * beats_per_bar
-    stop = length - rng.choice([0.5, 1.0, 1.0, 1.5, 2.0])
-    first = rng.choice([0.0, 0.0, 0.0, 0.5, 1.0, -0.5, -1.0])
-    onsets = [first]
-    for slot in np.arange(first + 0.5, stop - 0.4, 0.5):
-        strong = slot % beats_per_bar == 0
-        chance = 0.9 if strong else (0.95 if slot % 1 == 0 else 0.55) * density
-        if rng.random() < chance:
-            onsets.append(float(slot))
-    ends = [*onsets[1:], stop]
-    gaps = [end - min(0.15, 0.12 * (end - start)) for start, end in zip(onsets, ends, strict=True)]
-    steps = tuple(int(step) for step in _random_steps(len(onsets), rng))
-    return _Motif(tuple(float(onset) for onset in onsets), tuple(gaps), steps)
+def pitches(
+    setting: Setting, motif: Sequence[int] | None, rng: np.random.Generator
+) -> list[int]:
+    """The pitches of a phrase; `motif` are those of an earlier phrase that it resembles."""
+    ladder = np.arange(setting.low, setting.high + 1)
+    count = len(setting.chords)
+    local = np.stack([_local(setting, index, ladder) for index in range(count)])
+    local += _FREEDOM * rng.gumbel(size=local.shape)
+    if motif is not None:
+        for index, pitch in enumerate(motif[:count]):
+            local[index] += _LIKENESS * np.minimum(np.abs(ladder - pitch), 3)
+    steps = [_steps(setting, index, ladder) for index in range(count)]
+    turn = _turns(ladder)
+    # cost[b, c]: of the best way to pitch c at a note and pitch b at the one before it.
+    cost = _opening(setting, ladder, local, steps)
+    back = []
+    for index in range(1 if setting.before else 2, count):
+        total = cost[:, :, None] + turn + steps[index][None]
+        back.append(total.argmin(0))
+        cost = total.min(0) + local[index][None]
+    return _traced(cost, back, ladder, count)
 
 
-def _random_steps(count: int, rng: np.random.Generator) -> np.ndarray:
-    """Scale steps between notes: mostly seconds, some repeats, few leaps."""
-    return rng.choice([-4, -3, -2, -1, 0, 1, 2, 3, 4], size=count, p=_STEP_ODDS)
+def _opening(
+    setting: Setting, ladder: np.ndarray, local: np.ndarray, steps: list[np.ndarray]
+) -> np.ndarray:
+    """Cost of (pitch before, first pitch) if there was one before, else of the first two."""
+    if setting.before:
+        known = np.full(len(ladder), 1e3)
+        known[np.abs(ladder - setting.before[-1]).argmin()] = 0
+        return known[:, None] + steps[0] + local[0][None]
+    if len(local) == 1:
+        return np.broadcast_to(local[0][None], (len(ladder), len(ladder))).copy()
+    return local[0][:, None] + steps[1] + local[1][None]
 
 
-_STEP_ODDS = np.array([0.02, 0.04, 0.11, 0.24, 0.16, 0.24, 0.12, 0.04, 0.03])
-_STEP_ODDS = _STEP_ODDS / _STEP_ODDS.sum()
+def _traced(
+    cost: np.ndarray, back: list[np.ndarray], ladder: np.ndarray, count: int
+) -> list[int]:
+    before, last = np.unravel_index(cost.argmin(), cost.shape)
+    path = [int(last), int(before)]
+    for table in reversed(back):
+        path.append(int(table[path[-1], path[-2]]))
+    return [int(ladder[index]) for index in path[:count][::-1]]
 
 
-def _vary(steps: tuple[int, ...], rng: np.random.Generator) -> tuple[int, ...]:
-    """The same steps with one or two changed."""
-    changed = list(steps)
-    for index in rng.integers(len(steps), size=2):
-        changed[index] = int(_random_steps(1, rng)[0])
-    return tuple(changed)
+def _local(setting: Setting, index: int, ladder: np.ndarray) -> np.ndarray:
+    """Cost of each pitch at a note by itself."""
+    chord, strength = setting.chords[index], setting.strength[index]
+    classes = ladder % 12
+    tones = chord.tones
+    cost = np.full(len(ladder), 60.0)
+    scale = scale_over(setting.tonic, setting.mode, chord)
+    cost[np.isin(classes, scale)] = (0.5, 1.5, 3.2)[strength]
+    # A note a semitone over a chord tone grates while it lasts.
+    above = np.isin((classes - 1) % 12, tones) & np.isin(classes, scale)
+    cost[above] += (0.3, 1.0, 2.5)[strength]
+    cost[np.isin(classes, tones[3:])] = (0.2, 0.5, 0.9)[strength]
+    cost[np.isin(classes, tones[:3])] = 0.0
+    held = setting.later[index]
+    if held is not None:
+        cost[~np.isin(classes, held.tones)] += 1.5
+    cost += 0.14 * np.abs(ladder - setting.contour[index])
+    if index == len(setting.chords) - 1:
+        cost[~np.isin(classes, tones[:3])] += 6.0
+        home = classes == setting.tonic
+        if setting.cadence == "closed":
+            cost[~home] += 3.0
+        elif setting.cadence == "open":
+            cost[home] += 1.5
+    return cost
 
 
-def _place(
-    motif: _Motif,
-    bar: int,
-    chords: tuple[int, ...],
-    tonic: int,
-    mode: str,
-    beats_per_bar: int,
-    vocal_range: tuple[int, int],
-    pitch: int,
-    rng: np.random.Generator,
-) -> list[Note]:
-    """A motif sung over the chords from `bar` on, starting near `pitch`."""
-    notes = []
-    middle = np.mean(vocal_range)
-    for onset, end, step in zip(motif.onsets, motif.ends, motif.steps, strict=True):
-        start = bar * beats_per_bar + onset
-        if start < 0:
-            continue
-        chord = chords[min(int(start // beats_per_bar), len(chords) - 1)]
-        tones = chord_tones(chord)
-        ladder = _ladder(scale_over(tonic, mode, tones), vocal_range)
-        position = int(np.abs(ladder - pitch).argmin()) + step
-        # Pull back towards the middle of the range.
-        if abs(pitch - middle) > 6 and np.sign(step) == np.sign(pitch - middle):
-            position -= 2 * step
-        pitch = int(ladder[np.clip(position, 0, len(ladder) - 1)])
-        on_beat = start % 1 == 0
-        strong = start % beats_per_bar in (0, 2) and on_beat and beats_per_bar == 4
-        strong = strong or start % beats_per_bar == 0 or end - onset >= 1.5
-        if rng.random() < (0.92 if strong else 0.45 if on_beat else 0.2):
-            pitch = _nearest(pitch, set(tones), vocal_range)
-        notes.append(Note(start, bar * beats_per_bar + end, pitch, ""))
-    return notes
+def _steps(setting: Setting, index: int, ladder: np.ndarray) -> np.ndarray:
+    """Cost (from, to) of moving into note `index` from the one before."""
+    moves = ladder[None] - ladder[:, None]
+    size = np.abs(moves)
+    cost = np.where(size <= 12, _INTERVALS[np.minimum(size, 12)], _TOO_FAR)
+    if setting.gaps[index] >= 0.75:
+        cost = 0.5 * cost  # a breath makes leaps easy
+    here = setting.chords[index]
+    before = setting.chords[index - 1] if index else here
+    origin, target = ladder[:, None] % 12, ladder[None] % 12
+    foreign = ~np.isin(ladder % 12, before.tones)
+    cost = cost + np.where(foreign[:, None] & (size > 2), 4.0, 0)
+    arriving = ~np.isin(ladder % 12, here.tones)
+    hard = (3.0, 2.5, 1.5)[setting.strength[index]]
+    cost = cost + np.where(arriving[None] & (size > 2), hard, 0)
+    leading = (setting.tonic + 11) % 12
+    if leading in before.tones and leading not in here.tones:
+        cost = cost + np.where((origin == leading) & (moves != 1), 4.0, 0)
+    fourth = (setting.tonic + 5) % 12
+    if fourth in before.tones[3:] and before != here:
+        cost = cost + np.where((origin == fourth) & ((moves > 0) | (moves < -2)), 1.5, 0)
+    if NEAREST[setting.mode] == "minor":  # no augmented second
+        pair = {(setting.tonic + 8) % 12, leading}
+        odd = (size == 3) & np.isin(origin, list(pair)) & np.isin(target, list(pair))
+        cost = cost + np.where(odd, 6.0, 0)
+    return cost
 
 
-def _ladder(pitch_classes: list[int], vocal_range: tuple[int, int]) -> np.ndarray:
-    """MIDI pitches of the scale within a range."""
-    pitches = np.arange(vocal_range[0], vocal_range[1] + 1)
-    return pitches[np.isin(pitches % 12, pitch_classes)]
+def _turns(ladder: np.ndarray) -> np.ndarray:
+    """Cost (a, b, c) of three pitches in a row: leaps turn back, and something moves."""
+    first = (ladder[None] - ladder[:, None])[:, :, None]
+    second = (ladder[None] - ladder[:, None])[None]
+    leap = np.abs(first) >= 5
+    same = np.sign(first) == np.sign(second)
+    cost = np.where(leap & same & (np.abs(second) > 2), 2.5, 0.0)
+    cost = cost + np.where(leap & same & (np.abs(second) <= 2), 0.7, 0.0)
+    cost = cost + np.where(leap & (np.abs(second) >= 5), 2.0, 0.0)
+    return cost + np.where((first == 0) & (second == 0), 1.0, 0.0)
 
 
-def _nearest(pitch: int, pitch_classes: set[int], vocal_range: tuple[int, int]) -> int:
-    """The pitch of one of `pitch_classes` nearest to `pitch`, in range."""
-    ladder = _ladder(sorted(pitch_classes), vocal_range)
-    return int(ladder[np.abs(ladder - pitch).argmin()])
-
-
-def _without_overlaps(notes: list[Note]) -> list[Note]:
-    """Notes in order; a pickup shortens the note before it."""
-    notes = sorted(notes, key=lambda note: note.start)
-    kept: list[Note] = []
+def strengths(notes: Sequence[Beat], beats_per_bar: int) -> list[int]:
+    """0 weak, 1 on a beat, 2 strong (bar line, half bar of four, or long), for each note."""
+    half = 2 if beats_per_bar == 4 else beats_per_bar
+    found = []
     for note in notes:
-        if kept and kept[-1].end > note.start:
-            kept[-1] = replace(kept[-1], end=note.start)
-            if kept[-1].end - kept[-1].start < 0.2:
-                kept.pop()
-        kept.append(note)
-    return kept
+        anticipates = note.start % 1 == 0.5 and (note.start + 0.5) % half == 0
+        tied = anticipates and note.end - note.start > 1
+        strong = note.start % half == 0 or tied or note.end - note.start >= 1.5
+        found.append(2 if strong else int(note.start % 1 == 0))
+    return found
+
+
+def contour(
+    notes: Sequence[Beat], centre: float, span: float, rng: np.random.Generator
+) -> list[float]:
+    """A shape to aim at: an arch, a fall, a rise or a wave of `span` semitones."""
+    at = np.linspace(0, 1, len(notes)) if len(notes) > 1 else np.zeros(1)
+    shapes = (
+        np.sin(np.pi * at) - 0.5,
+        0.5 - at,
+        at - 0.5,
+        np.sin(2 * np.pi * at) / 2,
+        0.5 - np.abs(2 * at - 1),
+    )
+    shape = shapes[rng.choice(len(shapes), p=[0.35, 0.25, 0.15, 0.15, 0.1])]
+    return list(centre + span * shape + rng.normal(0, 0.5))

@@ -25,12 +25,35 @@ INSTALL = (
     "sudo apt-get install mma libfluidsynth3 fluidr3mono-gm-soundfont "
     "musescore-general-soundfont-small espeak-ng flite"
 )
-_ESPEAK_LANGUAGES = ("en-us", "en-gb", "en-gb-scotland", "it", "es", "de", "fr", "sv", "pt", "nl")
-_ESPEAK_VARIANTS = ("m1", "m2", "m3", "m4", "m5", "m7", "f1", "f2", "f3", "f4", "f5", "klatt2")
+# Voices of espeak-ng by language of `lyrics.WORDS`, and the throats it can give each.
+ESPEAK_LANGUAGES = {
+    "en": ("en-us", "en-gb", "en-gb-scotland", "en-gb-x-rp"),
+    "it": ("it",),
+    "es": ("es", "es-419"),
+    "de": ("de",),
+    "fr": ("fr-fr",),
+    "pt": ("pt", "pt-br"),
+    "sv": ("sv",),
+    "nl": ("nl",),
+    "pl": ("pl",),
+    "ja": ("es", "fi"),  # close to romaji's vowels; its own voice spells Latin letters
+}
+ESPEAK_VARIANTS = (
+    "m1 m2 m3 m4 m5 m6 m7 m8 f1 f2 f3 f4 f5 klatt klatt2 klatt3 klatt4 Alex Alicia Andrea Andy"
+    " Annie Denis Diogo Gene Henrique Hugo Jacky Lee Marco Mario Michael Mike adam anika antonio"
+    " belinda benjamin boris caleb david ed edward grandma grandpa gustave iven john linda marcelo"
+    " max michel miguel norbert pablo paul pedro quincy rob robert sandro shelby steph travis"
+    " victor zac"
+).split()
+RECORDED_VOICES = ("flite-rms", "flite-awb")
 TRAINING_VOICES = (
-    *(f"espeak-{name}+{variant}" for name in _ESPEAK_LANGUAGES for variant in _ESPEAK_VARIANTS),
-    "flite-rms",
-    "flite-awb",
+    *(
+        f"espeak-{name}+{variant}"
+        for names in ESPEAK_LANGUAGES.values()
+        for name in names
+        for variant in ESPEAK_VARIANTS
+    ),
+    *RECORDED_VOICES,
 )
 # First three formants (Hz) of sung vowels, an adult's; scaled for other singers.
 _VOWELS = {
