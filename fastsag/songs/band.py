@@ -72,13 +72,18 @@ def play(midi: Any, band: Band, lead_seconds: float, duration: float) -> np.ndar
         duration: length in seconds.
     """
     stems = play_stems(midi, band, lead_seconds, duration)
-    return np.sum(list(stems.values()), axis=0, dtype=np.float32)
+    return mixed(stems)
+
+
+def mixed(stems: dict[str, np.ndarray]) -> np.ndarray:
+    """The sum of tracks (N,), float32."""
+    return np.stack(list(stems.values())).sum(0, dtype=np.float32)
 
 
 def play_stems(
     midi: Any, band: Band, lead_seconds: float, duration: float
 ) -> dict[str, np.ndarray]:
-    """The tracks of `STEMS` that the band has, each (N,) float32; their sum is what `play` gives."""
+    """The tracks of `STEMS` that the band has, each (N,) float32; `play` gives their sum."""
     rng = np.random.default_rng(band.seed)
     groups: dict[str, list[tuple[Any, float, int]]] = {}
     for part in midi.instruments:

@@ -191,9 +191,7 @@ class Score:
         ]
 
 
-def compose(
-    rng: np.random.Generator, style: str | None = None, family: str | None = None
-) -> Score:
+def compose(rng: np.random.Generator, style: str | None = None, family: str | None = None) -> Score:
     """A new song; of a style of the lead sheet, or of one family, or of any family."""
     kind = _choose_family(rng, style, family)
     tempo = int(rng.integers(kind.tempo[0], kind.tempo[1] + 1))
@@ -242,7 +240,7 @@ def spans(sections: Sequence[Section], beats_per_bar: int) -> list[Span]:
 def _beat_times(
     count: int, tempo: int, beats_per_bar: int, free: bool, rng: np.random.Generator
 ) -> tuple[float, ...]:
-    """Seconds of beats 0..count: steady, or wandering by some percent, perhaps slower at the end."""
+    """Seconds of beats 0..count: steady or wandering, perhaps slower at the end."""
     steps = np.full(count, 60 / tempo)
     if free:
         knots = np.cumsum(rng.standard_normal(max(3, count // 12)))

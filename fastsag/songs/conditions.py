@@ -67,9 +67,7 @@ def record_voice(
     return _levelled(voice), met
 
 
-def room(
-    voice: np.ndarray, band: np.ndarray, wanted: kinds.Room, dice: Dice
-) -> np.ndarray:
+def room(voice: np.ndarray, band: np.ndarray, wanted: kinds.Room, dice: Dice) -> np.ndarray:
     """The direct sound, a few early reflections, a tail whose treble dies first."""
     seconds = dice.between("seconds", wanted.seconds)
     length = int(1.1 * seconds * RATE)
@@ -79,7 +77,9 @@ def room(
     tail = dull + (tail - dull) * np.exp(-6.9 * at / (0.6 * seconds))
     tail[: int(dice.rng.uniform(0.002, 0.02) * RATE)] = 0
     for _ in range(dice.rng.integers(2, 7)):
-        tail[int(dice.rng.uniform(0.002, 0.04) * RATE)] += dice.rng.choice([-1, 1]) * dice.rng.uniform(1, 4)
+        tail[int(dice.rng.uniform(0.002, 0.04) * RATE)] += dice.rng.choice(
+            [-1, 1]
+        ) * dice.rng.uniform(1, 4)
     tail *= 10 ** (dice.between("reverb_db", wanted.reverb_db) / 20) / np.sqrt(np.sum(tail**2))
     return voice + fftconvolve(voice, tail)[: len(voice)]
 
@@ -88,7 +88,10 @@ def microphone(
     voice: np.ndarray, band: np.ndarray, wanted: kinds.Microphone, dice: Dice
 ) -> np.ndarray:
     """Cuts at both ends and a bell of presence, without delay."""
-    low, high = dice.between("low_cut_hz", wanted.low_cut_hz), dice.between("high_cut_hz", wanted.high_cut_hz)
+    low, high = (
+        dice.between("low_cut_hz", wanted.low_cut_hz),
+        dice.between("high_cut_hz", wanted.high_cut_hz),
+    )
     cut = sosfiltfilt(butter(1, (low, high), "band", fs=RATE, output="sos"), voice)
     centre = dice.rng.uniform(2_000, 5_000)
     bell = butter(1, (centre / 1.4, centre * 1.4), "band", fs=RATE, output="sos")
@@ -106,9 +109,7 @@ def compressor(
     return voice * 10 ** (-over * (1 - 1 / dice.between("ratio", wanted.ratio)) / 20)
 
 
-def bleed(
-    voice: np.ndarray, band: np.ndarray, wanted: kinds.Bleed, dice: Dice
-) -> np.ndarray:
+def bleed(voice: np.ndarray, band: np.ndarray, wanted: kinds.Bleed, dice: Dice) -> np.ndarray:
     """The band, dulled, from a few metres away."""
     heard = sosfilt(butter(2, dice.rng.uniform(800, 6_000), fs=RATE, output="sos"), band)
     delay = int(dice.rng.uniform(0, 0.015) * RATE)
@@ -116,9 +117,7 @@ def bleed(
     return voice + _scaled(heard, dice.between("level_db", wanted.level_db))
 
 
-def noise(
-    voice: np.ndarray, band: np.ndarray, wanted: kinds.Noise, dice: Dice
-) -> np.ndarray:
+def noise(voice: np.ndarray, band: np.ndarray, wanted: kinds.Noise, dice: Dice) -> np.ndarray:
     """Steady coloured noise."""
     count = next_fast_len(len(voice), real=True)
     octaves = np.log2(np.maximum(np.fft.rfftfreq(count, 1 / RATE), 60) / 60)
@@ -127,13 +126,13 @@ def noise(
     return voice + _scaled(coloured, dice.between("level_db", wanted.level_db))
 
 
-def hum(
-    voice: np.ndarray, band: np.ndarray, wanted: kinds.Hum, dice: Dice
-) -> np.ndarray:
+def hum(voice: np.ndarray, band: np.ndarray, wanted: kinds.Hum, dice: Dice) -> np.ndarray:
     """The mains and its overtones."""
     mains, time = dice.rng.choice([50.0, 60.0]), np.arange(len(voice)) / RATE
     partials = [
-        dice.rng.uniform(0.1, 1) / number * np.sin(2 * np.pi * (mains * number * time + dice.rng.random()))
+        dice.rng.uniform(0.1, 1)
+        / number
+        * np.sin(2 * np.pi * (mains * number * time + dice.rng.random()))
         for number in (1, 2, 3, 5, 7)
     ]
     return voice + _scaled(np.sum(partials, axis=0), dice.between("level_db", wanted.level_db))
@@ -164,9 +163,7 @@ def _separator(model: str) -> Any:
         return None
 
 
-def holes(
-    voice: np.ndarray, band: np.ndarray, wanted: kinds.Holes, dice: Dice
-) -> np.ndarray:
+def holes(voice: np.ndarray, band: np.ndarray, wanted: kinds.Holes, dice: Dice) -> np.ndarray:
     """Bins where the band masks the voice are cut down."""
     sung, played = _spectrum(voice), _spectrum(_scaled(band, 0.0))
     margin = 10 ** (dice.between("margin_db", wanted.margin_db) / 20)
@@ -188,17 +185,13 @@ def musical_noise(
     return voice + _scaled(left, dice.between("level_db", wanted.level_db))
 
 
-def clipping(
-    voice: np.ndarray, band: np.ndarray, wanted: kinds.Clipping, dice: Dice
-) -> np.ndarray:
+def clipping(voice: np.ndarray, band: np.ndarray, wanted: kinds.Clipping, dice: Dice) -> np.ndarray:
     """Hard or soft limits at full scale."""
     driven = voice * 10 ** (dice.between("drive_db", wanted.drive_db) / 20) / np.abs(voice).max()
     return np.clip(driven, -1, 1) if dice.rng.random() < 0.5 else np.tanh(driven)
 
 
-def phone(
-    voice: np.ndarray, band: np.ndarray, wanted: kinds.Phone, dice: Dice
-) -> np.ndarray:
+def phone(voice: np.ndarray, band: np.ndarray, wanted: kinds.Phone, dice: Dice) -> np.ndarray:
     """The band of a telephone in eight bits of mu-law."""
     narrow = sosfiltfilt(butter(4, (300, 3_400), "band", fs=RATE, output="sos"), voice)
     low = soxr.resample(narrow, RATE, 8_000)
@@ -209,9 +202,7 @@ def phone(
     return _fitted(soxr.resample(opened, 8_000, RATE), len(voice))
 
 
-def lossy(
-    voice: np.ndarray, band: np.ndarray, wanted: kinds.Lossy, dice: Dice
-) -> np.ndarray:
+def lossy(voice: np.ndarray, band: np.ndarray, wanted: kinds.Lossy, dice: Dice) -> np.ndarray:
     """There and back through MP3; the codec's delay is taken out."""
     buffer = io.BytesIO()
     scaled = voice * (0.8 / max(float(np.abs(voice).max()), 1e-9))

@@ -11,7 +11,7 @@ import json
 import multiprocessing
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,7 @@ class Recipe:
     bands: int = 3
     reserved: bool = False
     stems: bool = False
-    settings: SongSettings = SongSettings()
+    settings: SongSettings = field(default_factory=SongSettings)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""

@@ -55,7 +55,7 @@ FAMILIES = (
     Family("guitar folk", "folk", "4/4", (72, 116),
            "guitarballad folkballad arpeggio44 cubanguitar lullaby", density=1.9),
     Family("folk", "folk", "4/4", (84, 144), "folk folkrock bluefolk folkyjazz", density=2.2),
-    Family("jig", "folk", "6/8", (84, 120), "68march 68swing afro-cuban", density=3.0, minor=0.3),
+    Family("jig", "folk", "6/8", (80, 112), "68march 68swing afro-cuban", density=2.4, minor=0.3),
     Family("country", "country", "4/4", (84, 140), "slowcountry countryswing westernswing",
            sevenths=0.15, minor=0.1),
     Family("bluegrass", "country", "4/4", (108, 180), "bluegrass hillcountry march", density=2.6,

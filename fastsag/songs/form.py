@@ -165,9 +165,7 @@ def _modulated(sections: list[Section], rng: np.random.Generator) -> list[Sectio
     return [*lower, *(replace(section, shift=shift) for section in sections[last:])]
 
 
-def _with_secondary_dominants(
-    chosen: list[Bar], mode: str, rng: np.random.Generator
-) -> list[Bar]:
+def _with_secondary_dominants(chosen: list[Bar], mode: str, rng: np.random.Generator) -> list[Bar]:
     """The dominant of the next bar's chord in the second half of some bars."""
     chosen = list(chosen)
     wanted = 0.1 if mode in ("major", "harmonic minor") else 0.0

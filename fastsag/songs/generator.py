@@ -19,7 +19,7 @@ import numpy as np
 from fastsag.data.shards import Record
 from fastsag.errors import UserError, require
 from fastsag.songs.arrangement import Grooves, arrange, choose_grooves
-from fastsag.songs.band import Band, check_player, play_stems, random_band
+from fastsag.songs.band import Band, check_player, mixed, play_stems, random_band
 from fastsag.songs.composition import Score, compose
 from fastsag.songs.conditions import record_voice
 from fastsag.songs.settings import SongSettings
@@ -112,7 +112,7 @@ def takes(
     for number, stream in enumerate(streams[3].spawn(bands)):
         playing, recording = stream.spawn(2)
         band, grooves, stems, midi = perform(score, playing)
-        sound = np.sum(list(stems.values()), axis=0, dtype=np.float32)
+        sound = mixed(stems)
         voice, met = record_voice(sung.voice, sound, settings.conditions, recording)
         meta = {
             **truth,

@@ -107,7 +107,9 @@ def _defined(file: str) -> Iterator[tuple[str, int]]:
         return
     text = path.read_text(encoding="utf-8", errors="replace")
     time, seen = 4, set()
-    found = re.findall(r"^\s*(Time(?=\s+\d)|DefGroove)\s+(\S+)", text, flags=re.MULTILINE | re.IGNORECASE)
+    found = re.findall(
+        r"^\s*(Time(?=\s+\d)|DefGroove)\s+(\S+)", text, flags=re.MULTILINE | re.IGNORECASE
+    )
     for directive, value in found:
         if directive.lower() == "time":
             time = int(value)
@@ -143,11 +145,11 @@ def score(groove: str, time: int, family: Family) -> dict[str, Any] | None:
         rank(chroma(midi, number * bar_seconds, (number + 1) * bar_seconds), chord_index(label)) < 3
         for number, label in enumerate(_CHART_LABELS)
     ]
+    chord, beat = round(float(np.mean(hits)), 3), 0.0
+    if role == "main" and chord >= LEAST_CHORD and _pulse(midi, bar_seconds / bar) > LEAST_PULSE:
+        beat = round(_heard(midi, time, bar, family), 3)
     row = {"groove": groove, "role": role, "time": time, "bar": bar}
-    row |= {"chord": round(float(np.mean(hits)), 3), "beat": 0.0}
-    if role == "main" and row["chord"] >= LEAST_CHORD and _pulse(midi, bar_seconds / bar) > LEAST_PULSE:
-        row["beat"] = round(_heard(midi, time, bar, family), 3)
-    return row
+    return {**row, "chord": chord, "beat": beat}
 
 
 def chart_lines(groove: str) -> str:

@@ -32,8 +32,8 @@ class Setting:
 
     tonic, mode: the key. Of each note: chords, what sounds under it; later, the chord it is held
     into, if any; strength, 0 weak, 1 on a beat, 2 strong; gaps, the rest before it in beats;
-    contour, the MIDI pitch aimed at. low, high: MIDI. cadence: "closed" on the tonic, "open" on another tone of the chord,
-    "any" on a chord tone. before: the two pitches before the phrase, if any.
+    contour, the MIDI pitch aimed at. low, high: MIDI. cadence: "closed" on the tonic, "open" on
+    another tone of the chord, "any" on a chord tone. before: the two pitches before it, if any.
     """
 
     tonic: int
@@ -56,9 +56,7 @@ _LIKENESS = 0.9  # cost of leaving the motif
 _FREEDOM = 0.45  # scale of the random part
 
 
-def pitches(
-    setting: Setting, motif: Sequence[int] | None, rng: np.random.Generator
-) -> list[int]:
+def pitches(setting: Setting, motif: Sequence[int] | None, rng: np.random.Generator) -> list[int]:
     """The pitches of a phrase; `motif` are those of an earlier phrase that it resembles."""
     ladder = np.arange(setting.low, setting.high + 1)
     count = len(setting.chords)
@@ -92,9 +90,7 @@ def _opening(
     return local[0][:, None] + steps[1] + local[1][None]
 
 
-def _traced(
-    cost: np.ndarray, back: list[np.ndarray], ladder: np.ndarray, count: int
-) -> list[int]:
+def _traced(cost: np.ndarray, back: list[np.ndarray], ladder: np.ndarray, count: int) -> list[int]:
     before, last = np.unravel_index(cost.argmin(), cost.shape)
     path = [int(last), int(before)]
     for table in reversed(back):
@@ -123,7 +119,7 @@ def _local(setting: Setting, index: int, ladder: np.ndarray) -> np.ndarray:
         cost[~np.isin(classes, tones[:3])] += 6.0
         home = classes == setting.tonic
         if setting.cadence == "closed":
-            cost[~home] += 3.0
+            cost[~home] += 4.5
         elif setting.cadence == "open":
             cost[home] += 1.5
     return cost

@@ -24,7 +24,8 @@ _CELLS = {
     "4/4": "4 4|2 2 4|2 2 2 2|3 1 4|3 3 2|2 1 1 4|1 1 2 4|4 2 2|6 2|3 1 2 2|2 2 3 1|1 1 2 2 2|"
     "2 1 1 2 2|1 1 1 1 4|3 1 3 1|2 2 1 1 2|1 2 1 4|1 2 2 2 1|r2 2 2 2|r1 1 1 1 2 2|r1 1 2 4|"
     "r1 1 1 1 4|r2 2 4|1 1 1 1 2 2|2 1 1 1 1 2|1 1 1 1 1 1 2|3 3 1 1|r1 1 1 1 1 1 2|4 r1 1 2|8",
-    "3/4": "4 2|2 2 2|6|3 1 2|2 4|2 1 1 2|2 2 1 1|r2 2 2|1 1 2 2|3 3|4 1 1|1 1 1 1 2|3 2 1|r2 1 1 2",
+    "3/4": "4 2|2 2 2|6|3 1 2|2 4|2 1 1 2|2 2 1 1|r2 2 2|1 1 2 2|3 3|4 1 1|1 1 1 1 2|3 2 1|"
+    "r2 1 1 2",
     "6/8": "3 3|2 1 3|2 1 2 1|1 1 1 3|3 2 1|6|1 1 1 2 1|3 1 1 1|2 1 1 1 1|1 1 1 1 1 1|5 1",
 }
 _ENDINGS = {
@@ -34,6 +35,7 @@ _ENDINGS = {
     "6/8": "3 r3|5 r1|2 1 r3|4 r2|2 1 2 r1|1 1 1 r3",
 }
 _PICKUPS = {"4/4": "1|1 1|2|1 1 1|2 2", "3/4": "2|1 1|1", "6/8": "1|2 1|1|3"}
+_SHORTEST_SECONDS = 0.17  # of a note that has a syllable of its own
 _STEPS_PER_BEAT = {"4/4": 2, "3/4": 2, "6/8": 3}
 _FINAL_NOTE = 0.92  # of the last bar that the last note holds
 
@@ -47,20 +49,22 @@ def phrase(
     """
     bar_seconds = family.beats_per_bar * 60 / tempo
     wanted = family.density * lively * bar_seconds
-    first = _draw(_CELLS[family.meter], wanted, rng)
+    quick = _eighth_seconds(family, tempo) < _SHORTEST_SECONDS
+    first = _draw(_CELLS[family.meter], wanted, quick, rng)
     cells = []
     for bar in range(count - 1):
         again = bar > 0 and rng.random() < 0.45  # a basic idea comes back within the phrase
-        cells.append(first if again else _draw(_CELLS[family.meter], wanted, rng))
+        cells.append(first if again else _draw(_CELLS[family.meter], wanted, quick, rng))
     if cells:
         cells[0] = first
-    cells.append(_draw(_ENDINGS[family.meter], 0.7 * wanted, rng))
+    cells.append(_draw(_ENDINGS[family.meter], 0.7 * wanted, quick, rng))
     notes = _notes(" ".join(cells), family)
-    notes = _anticipated(notes, family, rng)
+    if not quick:
+        notes = _anticipated(notes, family, rng)
     if tempo <= 84 and family.meter != "6/8":
         notes = _divided(notes, rng)
     if rng.random() < 0.4:
-        notes = [*_pickup(family, rng), *notes]
+        notes = [*_pickup(family, quick, rng), *notes]
     return tuple(notes)
 
 
@@ -80,11 +84,18 @@ def swung(beat: float, share: float) -> float:
     return whole + share + (part - 0.5) * 2 * (1 - share)
 
 
-def _draw(cells: str, wanted: float, rng: np.random.Generator) -> str:
-    """A cell with about `wanted` notes."""
+def _eighth_seconds(family: Family, tempo: int) -> float:
+    """The shorter of two eighths."""
+    return 60 / tempo * (1 / 3 if family.meter == "6/8" else 1 - family.swing)
+
+
+def _draw(cells: str, wanted: float, quick: bool, rng: np.random.Generator) -> str:
+    """A cell with about `wanted` notes; hardly one with eighths where these are too quick."""
     options = cells.split("|")
     counts = np.array([sum(not part.startswith("r") for part in cell.split()) for cell in options])
     weights = np.exp(-(((counts - wanted) / 1.1) ** 2)) + 1e-6
+    if quick:
+        weights *= [1e-4 if "1" in cell.split() else 1 for cell in options]
     return options[rng.choice(len(options), p=weights / weights.sum())]
 
 
@@ -99,8 +110,8 @@ def _notes(steps: str, family: Family) -> list[Beat]:
     return notes
 
 
-def _pickup(family: Family, rng: np.random.Generator) -> list[Beat]:
-    options = _PICKUPS[family.meter].split("|")
+def _pickup(family: Family, quick: bool, rng: np.random.Generator) -> list[Beat]:
+    options = [one for one in _PICKUPS[family.meter].split("|") if not quick or "1" not in one]
     notes = _notes(options[rng.integers(len(options))], family)
     length = notes[-1].end
     return [Beat(note.start - length, note.end - length) for note in notes]

@@ -125,7 +125,7 @@ class Separated(Condition):
 class Conditions(Strict):
     """All conditions, in the order in which they are applied. clean: share of untouched voices."""
 
-    clean: float = Field(0.15, ge=0, le=1)
+    clean: float = Field(default=0.15, ge=0, le=1)
     room: Room = Room()
     microphone: Microphone = Microphone()
     compressor: Compressor = Compressor()

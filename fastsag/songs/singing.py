@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -77,13 +78,10 @@ def sung_notes(
             theme = _theme(section, themes.get(section.name), voice, following, rng)
             themes.setdefault(section.name, theme)
             placed = _placed(theme, start, section.shift)
-            fresh = section.name != "chorus" or section.name not in lines
-            if fresh or len(lines[section.name]) < len(placed):
-                lines[section.name] = _words(placed, words, rng)
-            notes += [
-                replace(note, lyric=word)
-                for note, word in zip(placed, lines[section.name], strict=False)
-            ]
+            known = lines.get(section.name, []) if section.name == "chorus" else []
+            chosen = _words(placed, words, known, rng)
+            lines[section.name] = chosen
+            notes += [replace(note, lyric=word) for note, word in zip(placed, chosen, strict=True)]
         start += length
     return _tidied(notes)
 
@@ -224,9 +222,7 @@ def _unshifted(section: Section) -> list[Bar]:
     return [tuple(chord.moved(-section.shift) for chord in bar) for bar in section.bars]
 
 
-def _sequenced(
-    motif: tuple[int, ...] | None, rng: np.random.Generator
-) -> tuple[int, ...] | None:
+def _sequenced(motif: tuple[int, ...] | None, rng: np.random.Generator) -> tuple[int, ...] | None:
     """A motif as it was, or as a sequence a step or two lower or higher."""
     if motif is None or rng.random() < 0.65:
         return motif
@@ -242,18 +238,25 @@ def _placed(theme: list[_Phrase], start: float, shift: int) -> list[Note]:
     ]
 
 
-def _words(notes: list[Note], words: list[list[str]], rng: np.random.Generator) -> list[str]:
-    """A syllable for each note; now and then one syllable goes on over the next note."""
+def _words(
+    notes: list[Note], words: list[list[str]], known: list[str], rng: np.random.Generator
+) -> list[str]:
+    """A syllable for each note: those known of the section, then new ones.
+
+    Now and then one syllable goes on over the next note.
+    """
     held = [False]
-    for before, note in zip(notes[:-1], notes[1:], strict=True):
+    for before, note in pairwise(notes):
         close = note.start - before.end < 0.05 and 0 < abs(note.pitch - before.pitch) <= 3
         held.append(close and not held[-1] and rng.random() < _MELISMA_CHANCE)
+    held = held[len(known) :]
     syllables = iter(line(words, held.count(False), rng))
-    return [MELISMA if tied else next(syllables) for tied in held]
+    fresh = [MELISMA if tied else next(syllables) for tied in held]
+    return [*known, *fresh][: len(notes)]
 
 
 def _tidied(notes: list[Note]) -> list[Note]:
-    """In order, none before the first downbeat, with small gaps; pickups give way to what sounds."""
+    """In order from the first downbeat on, with small gaps; pickups give way to what sounds."""
     kept: list[Note] = []
     for note in sorted(notes, key=lambda note: note.start):
         if note.start < 0:

@@ -38,7 +38,7 @@ ESPEAK_LANGUAGES = {
     "pl": ("pl",),
     "ja": ("es", "fi"),  # close to romaji's vowels; its own voice spells Latin letters
 }
-ESPEAK_VARIANTS = (
+ESPEAK_VARIANTS = (  # noqa: SIM905 - one name a line would fill a page
     "m1 m2 m3 m4 m5 m6 m7 m8 f1 f2 f3 f4 f5 klatt klatt2 klatt3 klatt4 Alex Alicia Andrea Andy"
     " Annie Denis Diogo Gene Henrique Hugo Jacky Lee Marco Mario Michael Mike adam anika antonio"
     " belinda benjamin boris caleb david ed edward grandma grandpa gustave iven john linda marcelo"
@@ -149,8 +149,17 @@ def _trimmed(envelope: np.ndarray, aperiodicity: np.ndarray, voiced: np.ndarray)
     core = start + np.flatnonzero(power[start:stop] > 0.15 * power[start:stop].max())
     vowel = (int(core[0]), int(max(core[-1], core[0] + 1)))
     # One level for all syllables: the vowel's.
+    aperiodicity[slice(*vowel)] = _tonal(aperiodicity[slice(*vowel)])
     scale = 1e-4 / max(float(power[vowel[0] : vowel[1]].mean()), 1e-20)
     return Syllable(envelope * scale, aperiodicity, voiced, vowel)
+
+
+def _tonal(aperiodicity: np.ndarray) -> np.ndarray:
+    """Vowel frames that the analysis took for noise get the tone of a clear voice."""
+    hz = np.linspace(0, RATE / 2, BINS)
+    clear = np.clip(0.02 + 0.5 * (hz / 8_000) ** 2, 0.02, 0.9)
+    noisy = aperiodicity[:, hz < 3_000].mean(1) > 0.4
+    return np.where(noisy[:, None], clear[None], aperiodicity)
 
 
 def modelled(word: str, scale: float, breath: float, rng: np.random.Generator) -> Syllable:

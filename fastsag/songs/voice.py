@@ -63,9 +63,7 @@ def _syllable(word: str, singer: Singer, rng: np.random.Generator) -> Syllable:
     return spoken(singer.source, word)
 
 
-def _performed(
-    score: Score, singer: Singer, rng: np.random.Generator
-) -> list[tuple[float, float]]:
+def _performed(score: Score, singer: Singer, rng: np.random.Generator) -> list[tuple[float, float]]:
     """Start and end of each note in s as this singer times it: whole phrases and single notes."""
     times: list[tuple[float, float]] = []
     phrase, latest = 0.0, score.duration - 0.05
@@ -105,7 +103,10 @@ def _rendered(
     for group in _groups(score.notes):
         start, stop = spans[group[0]][0], spans[group[-1]][1]
         gain_db = loudness[group[0]] + rng.uniform(-3, 1.5)
-        voiced = _lay(track, bank[score.notes[group[0]].lyric], start, stop, gain_db)
+        # A consonant takes its time from the note before, but not the greater part of it.
+        most = int(0.3 * (start - spans[group[0] - 1][0])) if group[0] else start
+        syllable = bank[score.notes[group[0]].lyric]
+        voiced = _lay(track, syllable, start, stop, gain_db, most)
         pitch = np.zeros(stop - voiced.start)
         for place in group:
             first = spans[place][0] - voiced.start
@@ -145,14 +146,14 @@ def _loudness(score: Score) -> list[float]:
 
 
 def _lay(
-    track: _Track, syllable: Syllable, start: int, stop: int, gain_db: float
+    track: _Track, syllable: Syllable, start: int, stop: int, gain_db: float, most: int
 ) -> range:
-    """Write a syllable: consonant before `start`, vowel over start..stop, its end after.
+    """Write a syllable: up to `most` frames of consonant before `start`, vowel over start..stop.
 
     Sets f0 to 1 where the syllable is voiced; returns the frames written.
     """
     first, last = syllable.vowel
-    onset = min(first, 24, start)
+    onset = min(first, 24, start, max(most, 0))
     coda = min(len(syllable.voiced) - 1 - last, 16, max(0, (stop - start) // 4))
     body = stop - start - coda
     edge = min(8, (last - first) // 2)  # attack and release keep their pace
@@ -181,7 +182,8 @@ def _pitch_hz(
     """Pitch in Hz over a note: glide or scoop into it, vibrato after a while."""
     since = np.arange(frames) / _FRAMES_PER_SECOND
     offset = np.zeros(frames)
-    glide = np.exp(-since / (singer.glide / 2))
+    length = frames / _FRAMES_PER_SECOND
+    glide = np.exp(-since / min(singer.glide / 2, 0.12 * length))  # short notes are hit at once
     if note.lyric != MELISMA and rng.random() < singer.scoop:
         offset -= rng.uniform(0.5, 2) * glide
     elif previous is not None and note.start - previous.end < 0.5:
