@@ -167,17 +167,30 @@ def from_record(record: dict[str, Any]) -> LeadSheet:
     """The true lead sheet of a training record (its JSON)."""
     beats = np.asarray(record["beats"], dtype=np.float64)
     first = int(np.argmin(np.abs(beats - record["downbeats"][0])))
-    downbeats = beats[first :: record["beats_per_bar"]]
-    middles = downbeats + 0.5 * np.median(np.diff(beats))
-    chords = [_chord_at(record["chords"], time) for time in middles]
+    bar = record["beats_per_bar"]
+    later = 0.5 * float(np.median(np.diff(beats)))
+    on_beats = [_chord_at(record["chords"], time + later) for time in beats[first:]]
+    chords = [_bar_entry(on_beats[at : at + bar]) for at in range(0, len(on_beats), bar)]
     return LeadSheet(
         beats=beats,
-        beats_per_bar=record["beats_per_bar"],
+        beats_per_bar=bar,
         first_downbeat=first,
         key=record["key"],
-        chords=(chords[0], *chords),
+        chords=(chords[0].split()[0], *chords),
         style=record["style"],
     )
+
+
+def _bar_entry(on_beats: list[str]) -> str:
+    """The chords on a bar's beats as an entry of `LeadSheet.chords`: as few as say the same."""
+    count = len(on_beats)
+    for parts in range(1, count):
+        size = count // parts
+        if count % parts == 0 and all(
+            len(set(on_beats[at : at + size])) == 1 for at in range(0, count, size)
+        ):
+            return " ".join(on_beats[::size])
+    return " ".join(on_beats)
 
 
 def _chord_at(chords: list[dict[str, Any]], time: float) -> str:

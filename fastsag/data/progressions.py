@@ -15,7 +15,7 @@ _UNSEEN = 0.5  # pseudo-count of every pair
 def count_progressions(songs: Iterable[Song]) -> np.ndarray:
     """Log probabilities (2, 25, 25) of the next bar's chord given this bar's, songs moved to C.
 
-    First axis: `MODES`. A bar's chord is the one that fills most of it.
+    First axis: `MODES`. A bar's chord is the one that fills most of it, of equals the first.
     """
     counts = np.full((len(MODES), len(CHORDS), len(CHORDS)), _UNSEEN)
     for song in songs:
@@ -32,5 +32,8 @@ def bar_chords(song: Song) -> list[int]:
     for bar in np.unique(bars):
         inside = song.chord[(bars == bar) & (song.chord >= 0)]
         if len(inside):
-            chords.append(int(np.bincount(inside, minlength=len(CHORDS)).argmax()))
+            # Half a bar each may differ by a frame: a tenth more is needed to beat the first.
+            counts = np.bincount(inside, minlength=len(CHORDS)).astype(float)
+            counts[inside[0]] *= 1.1
+            chords.append(int(counts.argmax()))
     return chords

@@ -238,11 +238,13 @@ def _hold_last_chord(midi: Any, score: Score) -> None:
     last = len(score.beat_times) - 1
     start = last - (4 if score.meter == "6/8" else score.beats_per_bar)
     for part in midi.instruments:
-        kept = []
-        for note in part.notes:
-            if note.start > start + 0.3:
-                continue
-            if note.start >= start - 0.1 and not part.is_drum:
-                note.end = last + 0.5
-            kept.append(note)
+        kept = [note for note in part.notes if note.start < start - 0.1]
+        final = [note for note in part.notes if note.start >= start - 0.1]
+        if final:
+            first = min(note.start for note in final)
+            struck = [note for note in final if note.start < first + 0.15]
+            for note in struck:
+                note.start = float(start)
+                note.end = note.start + 0.3 if part.is_drum else last + 0.5
+            kept += struck
         part.notes = kept

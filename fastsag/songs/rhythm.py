@@ -35,6 +35,7 @@ _ENDINGS = {
     "6/8": "3 r3|5 r1|2 1 r3|4 r2|2 1 2 r1|1 1 1 r3",
 }
 _PICKUPS = {"4/4": "1|1 1|2|1 1 1|2 2", "3/4": "2|1 1|1", "6/8": "1|2 1|1|3"}
+_BREATH_SECONDS = 0.4
 _SHORTEST_SECONDS = 0.17  # of a note that has a syllable of its own
 _STEPS_PER_BEAT = {"4/4": 2, "3/4": 2, "6/8": 3}
 _FINAL_NOTE = 0.92  # of the last bar that the last note holds
@@ -63,6 +64,7 @@ def phrase(
         notes = _anticipated(notes, family, rng)
     if tempo <= 84 and family.meter != "6/8":
         notes = _divided(notes, rng)
+    notes[-1] = _with_breath(notes[-1], count * family.beats_per_bar, tempo)
     if rng.random() < 0.4:
         notes = [*_pickup(family, quick, rng), *notes]
     return tuple(notes)
@@ -82,6 +84,12 @@ def swung(beat: float, share: float) -> float:
     if part <= 0.5:
         return whole + part * 2 * share
     return whole + share + (part - 0.5) * 2 * (1 - share)
+
+
+def _with_breath(note: Beat, end: int, tempo: int) -> Beat:
+    """The last note of a phrase stops in time to breathe before `end`."""
+    latest = end - _BREATH_SECONDS * tempo / 60
+    return Beat(note.start, max(note.start + 0.5, min(note.end, latest)))
 
 
 def _eighth_seconds(family: Family, tempo: int) -> float:

@@ -24,6 +24,7 @@ _PATTERNS = {
 _CENTRES = {"verse": 0.4, "chorus": 0.6, "bridge": 0.52}  # of the range the song uses
 _LIVELY = {"verse": 1.05, "chorus": 0.95, "bridge": 0.9}
 _MELISMA_CHANCE = 0.05
+_BREATH_SECONDS = 0.35
 _TIED = 0.9  # beats of a note under another chord that make it count
 
 
@@ -70,6 +71,7 @@ def sung_notes(
     themes: dict[str, list[_Phrase]] = {}
     lines: dict[str, list[str]] = {}
     notes: list[Note] = []
+    phrases: set[float] = set()
     start = 0.0
     for place, section in enumerate(sections):
         length = len(section.bars) * family.beats_per_bar
@@ -78,12 +80,13 @@ def sung_notes(
             theme = _theme(section, themes.get(section.name), voice, following, rng)
             themes.setdefault(section.name, theme)
             placed = _placed(theme, start, section.shift)
+            phrases |= {one.beats[0].start + start for one in theme if one.beats}
             known = lines.get(section.name, []) if section.name == "chorus" else []
             chosen = _words(placed, words, known, rng)
             lines[section.name] = chosen
             notes += [replace(note, lyric=word) for note, word in zip(placed, chosen, strict=True)]
         start += length
-    return _tidied(notes)
+    return _tidied(notes, phrases, _BREATH_SECONDS * tempo / 60)
 
 
 def _theme(
@@ -255,8 +258,12 @@ def _words(
     return [*known, *fresh][: len(notes)]
 
 
-def _tidied(notes: list[Note]) -> list[Note]:
-    """In order from the first downbeat on, with small gaps; pickups give way to what sounds."""
+def _tidied(notes: list[Note], phrases: set[float], breath: float) -> list[Note]:
+    """In order from the first downbeat on, with small gaps; pickups give way to what sounds.
+
+    Before a phrase (its first note's start is in `phrases`) is a rest of `breath` beats, if the
+    note before is long enough.
+    """
     kept: list[Note] = []
     for note in sorted(notes, key=lambda note: note.start):
         if note.start < 0:
@@ -270,7 +277,11 @@ def _tidied(notes: list[Note]) -> list[Note]:
     tidy = []
     for note, after in zip(kept, [*kept[1:], None], strict=True):
         legato = after is not None and after.lyric == MELISMA
-        gap = 0.0 if legato else min(0.1, 0.08 * (note.end - note.start))
+        length = note.end - note.start
+        gap = 0.0 if legato else min(0.1, 0.08 * length)
+        if after is not None and after.start in phrases:
+            rest = breath - (after.start - note.end)
+            gap = max(gap, min(rest, 0.6 * length, length - 0.4 * breath))
         tidy.append(replace(note, end=note.end - gap))
     if tidy and tidy[0].lyric == MELISMA:
         tidy[0] = replace(tidy[0], lyric="ah")

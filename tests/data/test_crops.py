@@ -136,3 +136,51 @@ def test_crops_of_songs_of_any_length_have_one_shape():
     crops = CropDataset(songs, frames=937, ratio=1.25, length=40, seed=0)
     assert {tuple(crops[i]["voice"].shape) for i in range(40)} == {(749, 2)}
     assert {tuple(crops[i]["mel"].shape) for i in range(40)} == {(3, 937)}
+
+
+def test_six_eight_half_bars_and_new_keys_train(tmp_path):
+    """Songs with all that records can say go through features, crops and training steps."""
+    import torch
+
+    from fastsag.config import load
+    from fastsag.training.accompaniment import AccompanimentTraining
+    from fastsag.training.planner import PlannerTraining
+
+    scores = [compose(np.random.default_rng(seed)) for seed in range(120)]
+    kinds = {
+        "six-eight": [s for s in scores if s.meter == "6/8"],
+        "new key": [s for s in scores if any(section.shift for section in s.sections)],
+        "half bars": [s for s in scores if any(len(b) > 1 for x in s.sections for b in x.bars)],
+        "free tempo": [s for s in scores if s.free_tempo],
+    }
+    records = []
+    for name, found in kinds.items():
+        meta = found[0].record() | {"song": name, "split": "train", "sample_rate": 24_000}
+        tone = np.sin(np.arange(int(meta["duration"] * 24_000)) / 20).astype(np.float32) / 10
+        records.append(Record(name.replace(" ", "-"), tone, tone, meta))
+    write_shard(tmp_path / "a.tar", records)
+    config = load("configs/debug.yaml")
+    songs = load_songs(tmp_path, config.mel, config.encoder, ("train",))
+    assert {song.metre for song in songs} <= set(METRES)
+    for song in songs:
+        at_bar_lines = song.chord[np.flatnonzero(np.diff(song.bar.astype(float)) < -0.5) + 2]
+        assert (at_bar_lines[:-2] >= 0).all()
+    symbolic = [
+        symbolic_song(found[0].record(), RATE_HZ, np.random.default_rng(0))
+        for found in kinds.values()
+    ]
+    crops = CropDataset(songs, config.training.crop_frames, 2.0, 4, 0)
+    plans = PlanDataset(songs, symbolic, 256, 4, RATE_HZ, METRES, 8, 0)
+    for module, dataset in (
+        (AccompanimentTraining(config), crops),
+        (PlannerTraining(config, count_progressions([*songs, *symbolic])), plans),
+    ):
+        optimizer = torch.optim.SGD(module.parameters(), lr=1e-3)
+        loader = torch.utils.data.DataLoader(dataset, batch_size=4)
+        module.log = module.log_dict = lambda *args, **kwargs: None
+        for batch in loader:
+            loss = module.training_step(batch, 0)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            assert torch.isfinite(loss)
