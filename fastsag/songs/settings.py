@@ -6,6 +6,7 @@ Every condition of the recording has a `probability` and the ranges that it draw
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 from pydantic import Field, field_validator
 
@@ -13,18 +14,19 @@ from fastsag.config import Strict, parse, read_yaml
 from fastsag.songs.families import BY_NAME
 
 Span = tuple[float, float]  # uniform between
+Chance = Annotated[float, Field(ge=0, le=1)]
 
 
 class Condition(Strict):
     """Something that happens to a voice, in a share of the recordings."""
 
-    probability: float = Field(ge=0, le=1)
+    probability: Chance
 
 
 class Room(Condition):
     """Reflections of a room."""
 
-    probability: float = 0.5
+    probability: Chance = 0.5
     seconds: Span = (0.15, 1.6)  # until 60 dB down
     reverb_db: Span = (-22.0, -5.0)  # of the reflections against the direct sound
 
@@ -32,7 +34,7 @@ class Room(Condition):
 class Microphone(Condition):
     """The tone of a microphone and of where it stands."""
 
-    probability: float = 0.5
+    probability: Chance = 0.5
     low_cut_hz: Span = (30.0, 200.0)
     high_cut_hz: Span = (5_000.0, 11_500.0)
     presence_db: Span = (-5.0, 7.0)  # of a bell between 2 and 5 kHz
@@ -41,22 +43,22 @@ class Microphone(Condition):
 class Compressor(Condition):
     """Loud and soft brought closer."""
 
-    probability: float = 0.25
+    probability: Chance = 0.25
     ratio: Span = (1.5, 5.0)
-    threshold_db: Span = (-30.0, -16.0)
+    threshold_db: Span = (-36.0, -22.0)
 
 
 class Bleed(Condition):
     """The band in the singer's microphone or headphones."""
 
-    probability: float = 0.2
+    probability: Chance = 0.2
     level_db: Span = (-40.0, -22.0)  # of the band against the voice
 
 
 class Noise(Condition):
     """Steady noise of a room or a machine, coloured."""
 
-    probability: float = 0.4
+    probability: Chance = 0.4
     level_db: Span = (-60.0, -28.0)  # against the voice
     slope_db: Span = (-6.0, 0.0)  # an octave
 
@@ -64,41 +66,41 @@ class Noise(Condition):
 class Hum(Condition):
     """The mains at 50 or 60 Hz with overtones."""
 
-    probability: float = 0.08
+    probability: Chance = 0.08
     level_db: Span = (-60.0, -34.0)
 
 
 class WhiteNoise(Condition):
     """The white noise of the paper (section 4.1), full scale 1."""
 
-    probability: float = 0.25
+    probability: Chance = 0.25
     std: Span = (0.001, 0.01)
 
 
 class Clipping(Condition):
     """An input that was set too high."""
 
-    probability: float = 0.06
+    probability: Chance = 0.06
     drive_db: Span = (3.0, 14.0)  # of the peak over full scale
 
 
 class Phone(Condition):
     """A telephone: 300 to 3,400 Hz, 8 kHz, mu-law of eight bits."""
 
-    probability: float = 0.04
+    probability: Chance = 0.04
 
 
 class Lossy(Condition):
     """MP3 at a low rate. quality: 0 good .. 1 bad, as libsndfile counts."""
 
-    probability: float = 0.12
+    probability: Chance = 0.12
     quality: Span = (0.3, 0.95)
 
 
 class Holes(Condition):
     """What a separator cuts away: bins where the band was louder, and the treble of soft places."""
 
-    probability: float = 0.15
+    probability: Chance = 0.15
     depth_db: Span = (8.0, 30.0)
     margin_db: Span = (-6.0, 10.0)  # the voice must be so much louder to be left alone
 
@@ -106,7 +108,7 @@ class Holes(Condition):
 class MusicalNoise(Condition):
     """What a separator leaves: short scraps of the band's partials."""
 
-    probability: float = 0.15
+    probability: Chance = 0.15
     level_db: Span = (-40.0, -24.0)
     density: Span = (0.01, 0.05)  # share of bins
 
@@ -117,7 +119,7 @@ class Separated(Condition):
     Off unless asked for: with it, bytes depend on which weights are there.
     """
 
-    probability: float = 0.0
+    probability: Chance = 0.0
     model: str = "htdemucs"
     voice_db: Span = (-3.0, 6.0)  # of the voice against the band in the mix
 
@@ -125,7 +127,7 @@ class Separated(Condition):
 class Conditions(Strict):
     """All conditions, in the order in which they are applied. clean: share of untouched voices."""
 
-    clean: float = Field(default=0.15, ge=0, le=1)
+    clean: Chance = 0.15
     room: Room = Room()
     microphone: Microphone = Microphone()
     compressor: Compressor = Compressor()
