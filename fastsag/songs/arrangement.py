@@ -192,7 +192,8 @@ def _resting(midi: Any, score: Score, rng: np.random.Generator) -> list[set[int]
     parts = list(enumerate(midi.instruments))
     chordal = [n for n, part in parts if stem_of(part) == "chords"]
     drums = {n for n, part in parts if part.is_drum}
-    chordal.sort(key=lambda n: -len(midi.instruments[n].notes))
+    # The part that sounds most of the time carries the harmony.
+    chordal.sort(key=lambda n: -sum(note.end - note.start for note in midi.instruments[n].notes))
     extra = [n for n in chordal[1:] if rng.random() < 0.6]
     quiet_intro = rng.random() < 0.2
     quiet_verse = rng.random() < 0.45

@@ -37,13 +37,14 @@ class Band:
     """How the parts are played.
 
     font: soundfont file. swap: chance that a program becomes another of its family. spread_db:
-    spread of the parts' levels. drums_db: level of the drums. room: reverberation in s. tilt_db:
-    of the treble. seed: of the players' choices.
+    spread of the parts' levels. bass_db, drums_db: levels of these tracks against the chords.
+    room: reverberation in s. tilt_db: of the treble. seed: of the players' choices.
     """
 
     font: str
     swap: float
     spread_db: float
+    bass_db: float
     drums_db: float
     room: float
     seed: int
@@ -56,7 +57,8 @@ def random_band(rng: np.random.Generator) -> Band:
         font=_FONTS[rng.integers(len(_FONTS))],
         swap=0.4,
         spread_db=float(rng.uniform(0, 2.5)),
-        drums_db=float(rng.uniform(-5, 2)),
+        bass_db=float(rng.uniform(-4, 4)),
+        drums_db=float(rng.uniform(-6, 3)),
         room=float(rng.uniform(0.2, 0.8) * (rng.random() < 0.4)),
         seed=int(rng.integers(2**31)),
         tilt_db=float(rng.normal(0, 2)),
@@ -87,7 +89,7 @@ def play_stems(
     rng = np.random.default_rng(band.seed)
     groups: dict[str, list[tuple[Any, float, int]]] = {}
     for part in midi.instruments:
-        gain = band.drums_db if part.is_drum else band.spread_db * rng.standard_normal()
+        gain = 0.0 if part.is_drum else band.spread_db * rng.standard_normal()
         program = part.program if part.is_drum else _swapped(part.program, band.swap, rng)
         groups.setdefault(stem_of(part), []).append((part, gain, program))
     total = round(duration * RATE)
@@ -174,10 +176,24 @@ def _mixdown(
     wet = {name: fftconvolve(sound, impulse)[: len(sound)] for name, sound in dry.items()}
     if not wet:
         return {}
+    levels_db = {"bass": band.bass_db, "drums": band.drums_db}
+    reference = _loudness_db(wet.get("chords", next(iter(wet.values()))))
+    for name, level in levels_db.items():
+        if name in wet and "chords" in wet:
+            gain = 10 ** ((reference + level - _loudness_db(wet[name])) / 20)
+            wet[name] = wet[name] * gain
     total = np.sum(list(wet.values()), axis=0)
     gain = 10 ** (_LEVEL_DBFS / 20) / (np.sqrt(np.mean(total**2)) + 1e-9)
     gain *= min(1.0, 0.95 / max(float(np.abs(total * gain).max()), 1e-9))
     return {name: (sound * gain).astype(np.float32) for name, sound in wet.items()}
+
+
+def _loudness_db(sound: np.ndarray) -> float:
+    """Level of the quarters of a second in which something sounds, in dB."""
+    size = RATE // 4
+    power = (sound[: len(sound) // size * size].reshape(-1, size) ** 2).mean(1)
+    sounding = power[power > 1e-3 * power.max(initial=0)]
+    return float(10 * np.log10(sounding.mean() + 1e-12)) if len(sounding) else -120.0
 
 
 def _tilted(impulse: np.ndarray, tilt_db: float) -> np.ndarray:

@@ -33,7 +33,7 @@ _CHART_LABELS = [
     f"{name.removesuffix('m')}:{'min' if name.endswith('m') else 'maj'}" for name in _CHART
 ]
 _CHARTED_TEMPO = 120  # of the MIDI; stretched to the family's for the tracker
-_PLAIN = Band("FluidR3Mono_GM.sf3", swap=0, spread_db=0, drums_db=0, room=0, seed=1)
+_PLAIN = Band("FluidR3Mono_GM.sf3", swap=0, spread_db=0, bass_db=0, drums_db=0, room=0, seed=1)
 
 
 def measure(
