@@ -29,7 +29,7 @@ GOALS = (
     ("tempo", "mean", 0.97),
 )
 _RATE = 22_050  # Hz, of the harmonic analysis
-_HOP = 512
+_HOP = 1_024
 _WINDOW, _POINTS = 0.08, 16_384  # s and points of the spectra that pitch is read from
 _EDGE = 0.06  # s after a note's start that belong to the consonant and the glide
 
@@ -145,13 +145,16 @@ def chords_heard(band: np.ndarray, rate: int, chords: list[dict[str, Any]]) -> d
     """Share of chords whose triad is among the best three, and is the best, of 24 templates."""
     librosa = require("librosa", extra="eval")
     sound = librosa.resample(band, orig_sr=rate, target_sr=_RATE, res_type="soxr_mq")
-    harmonic = librosa.effects.harmonic(sound, margin=2.0)
+    spectrum = librosa.stft(sound, hop_length=_HOP)
+    harmonic = librosa.istft(
+        librosa.decompose.hpss(spectrum, margin=2.0)[0], hop_length=_HOP, length=len(sound)
+    )
     low = librosa.note_to_hz("C2")
-    spectrum = np.abs(
+    bins = np.abs(
         librosa.cqt(harmonic, sr=_RATE, hop_length=_HOP, fmin=low, n_bins=144, bins_per_octave=36,
                     tuning=0.0)
     )[::3]  # fmt: skip
-    chroma = (spectrum.reshape(4, 12, -1) ** 2).sum(0)
+    chroma = (bins.reshape(4, 12, -1) ** 2).sum(0)
     times = np.arange(chroma.shape[1]) * _HOP / _RATE
     templates = np.zeros((24, 12))
     for index in range(24):
