@@ -73,6 +73,7 @@ def _melody(axis: Any, meta: dict[str, Any]) -> None:
         axis.text(section["start"], low + 0.2, section["name"], fontsize=8, color="tab:red")
         axis.axvline(section["start"], color="tab:red", lw=0.7)
     axis.set_ylim(low, high)
+    axis.set_yticks(range(low, high, 3))
     axis.set_ylabel("melody (MIDI)")
     axis.set_title(
         f"{meta['song']}: {meta['family']}, {meta['meter']}, {meta['tempo']:.0f} BPM,"

@@ -106,7 +106,8 @@ def _rendered(
         # A consonant takes its time from the note before, but not the greater part of it.
         most = int(0.3 * (start - spans[group[0] - 1][0])) if group[0] else start
         syllable = bank[score.notes[group[0]].lyric]
-        voiced = _lay(track, syllable, start, stop, gain_db, most)
+        shape_db = rng.uniform(-1, 4, 2)  # how much softer a note begins and ends
+        voiced = _lay(track, syllable, start, stop, gain_db, shape_db, most)
         pitch = np.zeros(stop - voiced.start)
         for place in group:
             first = spans[place][0] - voiced.start
@@ -146,7 +147,13 @@ def _loudness(score: Score) -> list[float]:
 
 
 def _lay(
-    track: _Track, syllable: Syllable, start: int, stop: int, gain_db: float, most: int
+    track: _Track,
+    syllable: Syllable,
+    start: int,
+    stop: int,
+    gain_db: float,
+    shape_db: np.ndarray,
+    most: int,
 ) -> range:
     """Write a syllable: up to `most` frames of consonant before `start`, vowel over start..stop.
 
@@ -167,7 +174,9 @@ def _lay(
     fade = np.ones(len(index))
     length = min(12, len(index) // 3)
     fade[-length:] = np.linspace(1, 0.02, length) ** 2
-    gain = 10 ** (gain_db / 10) * fade[:, None]
+    along = np.linspace(-1, 1, len(index))
+    softer_db = along**2 * np.where(along < 0, *shape_db)
+    gain = (10 ** ((gain_db - softer_db) / 10) * fade)[:, None]
     track.envelope[target] = syllable.envelope[index] * gain + 1e-14
     track.aperiodicity[target] = syllable.aperiodicity[index]
     voiced = syllable.voiced[index].astype(float)
