@@ -63,7 +63,8 @@ def make_form(
     if not twelve and 8 * bar_seconds > 21:
         size = 4
     room = rng.uniform(_SHORTEST_SECONDS, _LONGEST_SECONDS) / bar_seconds
-    count = int(np.clip(round((room - 3) / size), 1, 6))
+    least = 2 if size == 4 else 1
+    count = int(np.clip(round((room - 3) / size), least, 6))
     forms = ("V" * count,) if twelve else _FORMS[count]
     form = forms[rng.integers(len(forms))]
     harmony = {kind: _harmony(kind, size, twelve, family, mode, rng) for kind in sorted(set(form))}

@@ -68,7 +68,9 @@ def with_melody(take: Take) -> Any:
     melody = pretty_midi.Instrument(_MELODY_PROGRAM, name="melody")
     for note in take.record.meta["notes"]:
         melody.notes.append(pretty_midi.Note(100, note["pitch"], note["start"], note["end"]))
-        midi.lyrics.append(pretty_midi.Lyric(note["lyric"], note["start"]))
+        # MIDI is written as Latin-1; this puts UTF-8 into the file.
+        text = note["lyric"].encode().decode("latin-1")
+        midi.lyrics.append(pretty_midi.Lyric(text, note["start"]))
     midi.instruments.insert(0, melody)
     return midi
 

@@ -142,7 +142,8 @@ def _new_theme(
         if place == silent:
             beats = ()
         before = next((p.pitches[-2:] for p in reversed(theme) if p.pitches), ())
-        cadence = "closed" if last and section.bars[-1][-1].root == voice.key[0] else "any"
+        at_home = section.last or section.bars[-1][-1].root == voice.key[0]
+        cadence = "closed" if last and at_home else "any"
         if not last and count > 1 and place == count // 2 - 1:
             cadence = "open"
         chosen: tuple[int, ...] = ()
