@@ -114,7 +114,7 @@ def _local(setting: Setting, index: int, ladder: np.ndarray) -> np.ndarray:
     held = setting.later[index]
     if held is not None:
         cost[~np.isin(classes, held.tones)] += 1.5
-    cost += 0.14 * np.abs(ladder - setting.contour[index])
+    cost += 0.17 * np.abs(ladder - setting.contour[index])
     if index == len(setting.chords) - 1:
         cost[~np.isin(classes, tones[:3])] += 6.0
         home = classes == setting.tonic

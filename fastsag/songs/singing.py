@@ -190,7 +190,7 @@ def _setting(
         later=[later for _, later in sounding],
         strength=strengths(beats, bar),
         gaps=[note.start - end for note, end in zip(beats, starts, strict=True)],
-        contour=contour(beats, centre, span * rng.uniform(0.25, 0.6), rng),
+        contour=contour(beats, centre, span * rng.uniform(0.35, 0.8), rng),
         low=voice.low,
         high=voice.high,
         cadence=cadence,
