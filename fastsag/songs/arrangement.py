@@ -238,13 +238,17 @@ def _hold_last_chord(midi: Any, score: Score) -> None:
     """The band strikes the last chord together and lets it ring."""
     last = len(score.beat_times) - 1
     start = last - (4 if score.meter == "6/8" else score.beats_per_bar)
+    root = score.spans[-1].chord.root
     for part in midi.instruments:
         kept = [note for note in part.notes if note.start < start - 0.1]
         final = [note for note in part.notes if note.start >= start - 0.1]
         if final:
             first = min(note.start for note in final)
             struck = [note for note in final if note.start < first + 0.15]
+            bass = stem_of(part) == "bass"
             for note in struck:
+                if bass:  # which may have been on its way
+                    note.pitch += (root - note.pitch + 6) % 12 - 6
                 note.start = float(start)
                 note.end = note.start + 0.3 if part.is_drum else last + 0.5
             kept += struck

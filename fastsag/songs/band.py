@@ -29,6 +29,7 @@ _FAMILIES = (
 )
 _LEVEL_DBFS = -18.0
 _FONT_ID = 1  # of the first font loaded into a synthesizer
+_BASS_BELOW = 54  # MIDI; MMA's bass tracks also play riffs on guitars
 STEMS = ("bass", "chords", "drums")
 
 
@@ -105,8 +106,9 @@ def stem_of(part: Any) -> str:
     """The track of `STEMS` that an instrument belongs to."""
     if part.is_drum:
         return "drums"
+    low = bool(part.notes) and np.mean([note.pitch for note in part.notes]) < _BASS_BELOW
     bass = 32 <= part.program <= 39 or part.name.startswith(("Bass", "Walk"))
-    return "bass" if bass else "chords"
+    return "bass" if bass and low else "chords"
 
 
 def _perform(parts: list[tuple[Any, float, int]], font: str, total: int) -> np.ndarray:

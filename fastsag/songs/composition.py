@@ -33,7 +33,7 @@ RANGES = {
     "mezzo-soprano": (57, 76),
     "soprano": (60, 80),
 }
-_TENORS_AND_ALTOS = (0.1, 0.2, 0.22, 0.2, 0.18, 0.1)
+_VOICE_ODDS = (0.1, 0.2, 0.22, 0.2, 0.18, 0.1)
 FREE_TEMPO, _RITARDANDO = 0.12, 0.3  # chances
 
 
@@ -199,7 +199,7 @@ def compose(rng: np.random.Generator, style: str | None = None, family: str | No
     if kind.style == "blues":
         mode = "harmonic minor" if NEAREST[mode] == "minor" else "major"
     sections = make_form(kind, tempo, tonic, mode, rng)
-    voice = str(rng.choice(list(RANGES), p=_TENORS_AND_ALTOS))
+    voice = str(rng.choice(list(RANGES), p=_VOICE_ODDS))
     language = random_language(rng)
     notes = sung_notes(sections, kind, tempo, (tonic, mode), RANGES[voice], language, rng)
     count = sum(len(section.bars) for section in sections) * kind.beats_per_bar
