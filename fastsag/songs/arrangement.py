@@ -24,6 +24,7 @@ from fastsag.songs.composition import Score
 from fastsag.songs.families import BY_NAME
 from fastsag.songs.syllables import INSTALL
 
+_LOWEST = 28  # MIDI, the E string of a bass
 TABLE = "grooves.json"  # measured by `fastsag songs grooves`
 Row = dict[str, Any]  # of the table
 
@@ -103,6 +104,7 @@ def arrange(score: Score, played: Grooves, rng: np.random.Generator) -> Any:
                 time * tempo / 60 * played.bar / played.time for time in (note.start, note.end)
             )
         part.notes = [note for note in part.notes if note.start < last]
+    _raise_lowest(midi)
     _shape(midi, score, rng)
     if played.fill is None:
         _fill(midi, score, rng)
@@ -161,6 +163,15 @@ def compile_chart(text: str) -> Any:
         if done.returncode or not target.exists():
             raise UserError(f"mma: cannot compile the chart ({done.stdout[-300:].strip()})")
         return pretty_midi.PrettyMIDI(str(target))
+
+
+def _raise_lowest(midi: Any) -> None:
+    """Some grooves write the bass an octave under its strings: nobody would hear those notes."""
+    for part in midi.instruments:
+        if not part.is_drum:
+            for note in part.notes:
+                while note.pitch < _LOWEST:
+                    note.pitch += 12
 
 
 def _shape(midi: Any, score: Score, rng: np.random.Generator) -> None:
@@ -230,7 +241,7 @@ def _fill(midi: Any, score: Score, rng: np.random.Generator) -> None:
             pitch = drum[min(3, hit * 4 // (length * parts))]
             velocity = int(np.clip(loud, 20, 118))
             drums.notes.append(pretty_midi.Note(velocity, pitch, at, at + 0.2))
-        for pitch, velocity in ((_CRASH, 88), (_KICK, 96)):
+        for pitch, velocity in ((_CRASH, 72), (_KICK, 90)):
             drums.notes.append(pretty_midi.Note(velocity, pitch, float(start), start + 0.5))
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.ndimage import minimum_filter1d, uniform_filter1d
 from scipy.signal import fftconvolve, lfilter
 
 from fastsag.errors import UserError, require
@@ -28,6 +29,7 @@ _FAMILIES = (
     (64, 65, 66, 71),  # reeds
 )
 _LEVEL_DBFS = -18.0
+_PEAK = 0.95
 _FONT_ID = 1  # of the first font loaded into a synthesizer
 _BASS_BELOW = 54  # MIDI; MMA's bass tracks also play riffs on guitars
 STEMS = ("bass", "chords", "drums")
@@ -167,7 +169,7 @@ def _render(synth: Any, count: int) -> np.ndarray:
 def _mixdown(
     dry: dict[str, np.ndarray], band: Band, rng: np.random.Generator
 ) -> dict[str, np.ndarray]:
-    """One room, tone and level for all tracks; the peak of their sum stays under 0.95."""
+    """One room, tone, level and limiter for all tracks."""
     impulse = np.ones(1)
     if band.room > 0:
         length = int(band.room * RATE)
@@ -186,8 +188,15 @@ def _mixdown(
             wet[name] = wet[name] * gain
     total = np.sum(list(wet.values()), axis=0)
     gain = 10 ** (_LEVEL_DBFS / 20) / (np.sqrt(np.mean(total**2)) + 1e-9)
-    gain *= min(1.0, 0.95 / max(float(np.abs(total * gain).max()), 1e-9))
-    return {name: (sound * gain).astype(np.float32) for name, sound in wet.items()}
+    gains = gain * _limiter(total * gain)
+    return {name: (sound * gains).astype(np.float32) for name, sound in wet.items()}
+
+
+def _limiter(total: np.ndarray) -> np.ndarray:
+    """Gain (N,) that keeps peaks under `_PEAK`, smooth; one for all tracks, so that they add up."""
+    needed = np.minimum(1.0, _PEAK / np.maximum(np.abs(total), 1e-9))
+    width = 2 * int(0.01 * RATE) + 1
+    return uniform_filter1d(minimum_filter1d(needed, width), width)
 
 
 def _loudness_db(sound: np.ndarray) -> float:
