@@ -11,6 +11,7 @@ from fastsag.cli.checkpoint import app as checkpoint_app
 from fastsag.cli.evaluate import app as evaluate_app
 from fastsag.cli.lead_sheet import lead_sheet
 from fastsag.cli.listen import app as listen_app
+from fastsag.cli.prepare import prepare
 from fastsag.cli.songs import app as songs_app
 from fastsag.cli.train import train
 from fastsag.cli.train_vocoder import train_vocoder
@@ -28,6 +29,7 @@ app = typer.Typer(
 app.command()(accompany)
 app.command(name="lead-sheet")(lead_sheet)
 app.add_typer(songs_app, name="songs")
+app.command()(prepare)
 app.command()(train)
 app.command(name="train-vocoder")(train_vocoder)
 app.add_typer(evaluate_app, name="evaluate")
