@@ -8,6 +8,7 @@ import typer
 
 from fastsag.cli.accompany import accompany
 from fastsag.cli.checkpoint import app as checkpoint_app
+from fastsag.cli.data import app as data_app
 from fastsag.cli.evaluate import app as evaluate_app
 from fastsag.cli.lead_sheet import lead_sheet
 from fastsag.cli.listen import app as listen_app
@@ -30,6 +31,7 @@ app.command()(accompany)
 app.command(name="lead-sheet")(lead_sheet)
 app.add_typer(songs_app, name="songs")
 app.command()(prepare)
+app.add_typer(data_app, name="data")
 app.command()(train)
 app.command(name="train-vocoder")(train_vocoder)
 app.add_typer(evaluate_app, name="evaluate")

@@ -17,6 +17,7 @@ import numpy as np
 from fastsag.levels import rms_db_natural
 
 THRESHOLD_DB = -25.0
+AUTHORS_DBFS = 2 * THRESHOLD_DB / math.log(10)  # where 10 ln(rms) is -25
 WINDOW_SECONDS = 0.05  # of "peak RMS", as the stats of SoX and FFmpeg measure it
 GATES = ("paper", "authors", "none")
 FLOOR_DB = -120.0  # stands for silence

@@ -8,6 +8,7 @@ again, and an item that keeps killing its worker is given up.
 from __future__ import annotations
 
 import json
+import logging
 import multiprocessing
 import os
 import signal
@@ -24,7 +25,7 @@ Row = dict[str, Any]  # of plain values
 Work = Callable[[Row], Row]
 LOST = "lost"  # key of a result whose worker died each time
 _AHEAD = 4  # items a worker that are handed out in advance
-_BLOCK = 16  # items that one Ray task takes
+_BLOCK, _BLOCKS = 16, 256  # of many items, as many a Ray task; of few, one for each
 
 
 def local(work: Work, rows: Iterable[Row], workers: int) -> Iterator[Row]:
@@ -117,10 +118,10 @@ def ray(
         return
     _connect(module, address, workers)
     try:
-        context = data.DataContext.get_current()
-        context.enable_progress_bars = False
-        context.execution_options.preserve_order = False
-        dataset = data.from_items(items, override_num_blocks=max(1, -(-len(items) // _BLOCK)))
+        logging.getLogger("ray.data").setLevel(logging.ERROR)
+        data.DataContext.get_current().enable_progress_bars = False
+        blocks = min(len(items), max(_BLOCKS, -(-len(items) // _BLOCK)))
+        dataset = data.from_items(items, override_num_blocks=blocks)
 
         def task(row: Row) -> Row:
             return {"result": json.dumps(work(json.loads(row["item"])))}
