@@ -115,7 +115,8 @@ def _decode_media(path: Path, index: int, longest_seconds: float) -> tuple[np.nd
             samples = np.concatenate(parts, axis=1)
             return samples.astype(np.float32, copy=False), int(stream.rate)
     except (av.FFmpegError, IndexError, ValueError) as error:
-        reason = str(error).splitlines()[0] if str(error) else "no audio stream"
+        said = getattr(error, "strerror", None) or str(error) or "no audio stream"
+        reason = said.splitlines()[0]
         raise UserError(
             f"{path}: not audio that can be read ({reason}); convert it to WAV or FLAC"
         ) from None

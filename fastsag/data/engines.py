@@ -33,7 +33,9 @@ def local(work: Work, rows: Iterable[Row], workers: int) -> Iterator[Row]:
 
     An item that killed its worker twice, the second time alone, gives {**item, "lost": True}.
     """
-    if workers == 1:
+    rows = list(rows)
+    workers = min(workers, len(rows))
+    if workers <= 1:
         yield from map(work, rows)
         return
     todo = iter(rows)
