@@ -38,6 +38,8 @@ def inspect(
     from fastsag.data import statistics
     from fastsag.data.manifest import read_manifest
 
+    if verify:
+        _verify(folder)
     splits = statistics.by_split(folder)
     manifest = read_manifest(folder)
     for name, facts in splits.items():
@@ -48,12 +50,9 @@ def inspect(
         )
     if manifest:
         _print_manifest(manifest)
-    faults = _verified(folder) if verify else []
     picture = plot or folder / "inspect.png"
     _draw(picture, folder.resolve().name, splits, manifest, statistics.examples(folder))
     print(f"wrote {picture}")
-    if faults:
-        raise typer.Exit(1)
 
 
 def _print_manifest(manifest: dict[str, Any]) -> None:
@@ -72,7 +71,7 @@ def _print_manifest(manifest: dict[str, Any]) -> None:
     print(f"shards: {len(manifest['shards'])}, {size / 1e9:.3f} GB")
 
 
-def _verified(folder: Path) -> list[str]:
+def _verify(folder: Path) -> None:
     from fastsag.data.statistics import verify
 
     def progress(done: int, total: int) -> None:
@@ -82,7 +81,8 @@ def _verified(folder: Path) -> list[str]:
 
     faults = verify(folder, progress)
     print("\n".join(faults) or "every shard is as it was written")
-    return faults
+    if faults:
+        raise typer.Exit(1)
 
 
 def _draw(

@@ -112,13 +112,16 @@ def prepare(
 ) -> None:
     """Separate songs, cut them into pairs of clips, keep the clear ones, write training shards.
 
-    Steps: separate, clip, features (with --features), shard. SRC may hold whole songs and songs
-    that are separated already: SONG/vocals.wav beside accompaniment.wav, no_vocals.wav or drums,
-    bass and other; NAME_vocals.wav beside NAME_no_vocals.wav; MUSDB18 and MUSDB18-HQ.
+    Steps: separate, clip, features (with --features), shard.
+
+    SRC may hold whole songs, and songs that are separated already: SONG/vocals.wav beside
+    accompaniment.wav, no_vocals.wav, or drums, bass and other; NAME_vocals.wav beside
+    NAME_no_vocals.wav; MUSDB18 and MUSDB18-HQ.
+
+    DIR gets train-*.tar, validation-*.tar, test-*.tar, manifest.json, and failures.jsonl, which
+    says what was left out and why. DIR/work is kept for later runs; delete it when done.
 
     The same command again goes on where a killed one stopped, with the same bytes in the end.
-    DIR gets train-*.tar, validation-*.tar, test-*.tar, manifest.json, and failures.jsonl, which
-    says what was left out and why. DIR/work holds what is kept between runs; delete it when done.
 
     Exit status: 0 done, 1 done but some songs were left out, 2 stopped.
 
@@ -217,7 +220,7 @@ def _summary(report: Any, output: Path, settings: Any) -> None:
         print(f"{output / 'failures.jsonl'}: {lost} songs left out, {used} used with a note")
     if report.manifest:
         for split, facts in report.manifest["splits"].items():
-            if split != "surplus_clips":
+            if split != "surplus_clips" and facts["clips"]:
                 print(
                     "{0}: {clips:,} clips of {songs:,} songs, {hours:.2f} h".format(split, **facts)
                 )
