@@ -153,8 +153,7 @@ def _draw_levels(axis: Any, levels: dict[str, Any]) -> None:
         if name != "edges_db":
             style = {"linestyle": "-" if "peak" in name else ":"}
             colour = "C0" if name.startswith("vocals") else "C1"
-            label = name.removesuffix("_db").replace("_", " ")
-            axis.stairs(counts, edges, label=label, color=colour, **style)
+            axis.stairs(counts, edges, label=name.replace("_", " "), color=colour, **style)
     axis.axvline(THRESHOLD_DB, color="0.3", linewidth=0.8)
     axis.axvline(AUTHORS_DBFS, color="0.3", linewidth=0.8, linestyle=":")
     axis.set_title(f"{THRESHOLD_DB:.0f} dBFS and, dotted, {AUTHORS_DBFS:.1f} dBFS", fontsize=9)

@@ -1,28 +1,24 @@
-"""Songs with clips -> shards, their manifest, and the list of what was left out and why."""
+"""What a preparation says of itself: the manifest, and the lists of failures and test clips."""
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import json
 import platform
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import soundfile
 
-from fastsag import hub
 from fastsag.data import splits
+from fastsag.data.plan import Clipped, places
 from fastsag.data.settings import PrepareSettings
-from fastsag.data.shards import read_parts, write_parts
-from fastsag.data.sources import Source
 from fastsag.data.store import save
-from fastsag.data.workspace import Workspace, read_record, write_record
+from fastsag.data.workspace import Workspace
 from fastsag.errors import UserError
 from fastsag.version import __version__
 
@@ -31,148 +27,8 @@ EVALUATION, ZERO_SHOT = "evaluation.jsonl", "zero-shot.jsonl"
 PAPER_ZERO_SHOT_CLIPS = 348  # of the MUSDB18 test songs (paper section 5.1)
 _PACKAGES = ("torch", "numpy", "soundfile", "soxr", "demucs", "av")
 _NUMBERS = re.compile(r"\[[-\d.,\s]+\]")
+LEVELS = ("vocals peak_rms", "vocals rms", "accompaniment peak_rms", "accompaniment rms")
 _LEVEL_BINS = list(range(-60, 1, 2))  # dBFS; what is outside counts in the first or last
-
-
-@dataclass(frozen=True)
-class Clipped:
-    """A song whose clips are there. song: what splits keep together. record: of its clips."""
-
-    source: Source
-    id: str
-    song: str
-    record: dict[str, Any]
-
-    @property
-    def count(self) -> int:
-        """Clips that passed the gate."""
-        return int(self.record["kept"])
-
-
-def collect(
-    workspace: Workspace, sources: Iterable[Source]
-) -> tuple[list[Clipped], list[dict[str, Any]], int]:
-    """Songs that have clips, rows about those that do not or that deserve a note, and how many
-    wait for an earlier step."""
-    clipped: dict[str, Clipped] = {}
-    rows: list[dict[str, Any]] = []
-    waiting = 0
-    for source in sources:
-        failure = read_record(workspace.failure(source))
-        if failure:
-            rows.append(failure)
-            continue
-        known = read_record(workspace.source(source)) or {"id": ""}
-        found = str(known["id"])
-        path = workspace.clips(source, found)
-        record = read_record(path, [path.with_suffix(".tar")])
-        unready = workspace.settings.features and not workspace.features(source, found).exists()
-        if record is None or unready:
-            waiting += 1
-        elif found in clipped:
-            same = clipped[found].source.name
-            rows.append(left_out(source, "separate", f"holds the same audio as {same}"))
-        else:
-            song = found if source.song is None else splits.order("song", source.song)[:16]
-            clipped[found] = Clipped(source, found, song, record)
-            for note in record["notes"]:
-                rows.append({**left_out(source, "separate", note), "used": True})
-    return list(clipped.values()), rows, waiting
-
-
-def left_out(source: Source, step: str, reason: str) -> dict[str, Any]:
-    """A row of `FAILURES`."""
-    return {"path": source.name, "used": False, "step": step, "reason": reason}
-
-
-def places(clipped: Sequence[Clipped], settings: PrepareSettings) -> dict[str, splits.Place]:
-    """The split of each clipped song, by its id, with the clips that are taken."""
-    counts: Counter[str] = Counter()
-    for one in clipped:
-        counts[one.song] += one.count
-    if settings.preset == "musdb18-test":
-        return {one.id: splits.Place("test", one.count) for one in clipped if one.count}
-    of_song = splits.assign(counts, settings.evaluation_clips, settings.validation_clips)
-    placed = {}
-    left = {song: place.clips for song, place in of_song.items()}
-    for one in sorted(clipped, key=lambda one: (one.source.name, one.id)):
-        taken = min(one.count, left.get(one.song, 0))
-        if taken:
-            placed[one.id] = splits.Place(of_song[one.song].split, taken)
-            left[one.song] -= taken
-    return placed
-
-
-def plan(
-    workspace: Workspace, clipped: Sequence[Clipped], features: str | None
-) -> list[dict[str, Any]]:
-    """What each shard will hold, as rows for `write_shard`; in order of their names.
-
-    Args:
-        workspace: where.
-        clipped: the songs.
-        features: digest of the features that go into the shards; None for no features.
-    """
-    placed = places(clipped, workspace.settings)
-    sizes: Counter[str] = Counter()
-    for place in placed.values():
-        sizes[place.split] += place.clips
-    shards: dict[str, list[dict[str, Any]]] = {}
-    for one in sorted(clipped, key=lambda one: splits.order("record", one.id)):
-        if one.id not in placed:
-            continue
-        split, count = placed[one.id]
-        bits = splits.shard_bits(sizes[split], workspace.settings.shard_clips)
-        name = f"{split}-{splits.shard_index(one.song, bits):05d}.tar"
-        path = workspace.clips(one.source, one.id).with_suffix(".tar")
-        entry: dict[str, Any] = {
-            "clips": path.relative_to(workspace.folder).as_posix(),
-            "count": count,
-            "meta": {"song": one.song, "name": one.source.name, "split": split},
-        }
-        if features:
-            stored = workspace.features(one.source, one.id)
-            entry["features"] = stored.relative_to(workspace.folder).as_posix()
-            entry["meta"]["features"] = features
-        shards.setdefault(name, []).append(entry)
-    return [{"name": name, "entries": shards[name]} for name in sorted(shards)]
-
-
-def write_shard(workspace: Workspace, row: dict[str, Any]) -> dict[str, Any]:
-    """Write one shard of a `plan`, if it is not there: name, sha256, bytes, clips."""
-    path = workspace.folder / row["name"]
-    record_path = workspace.work / "shards" / f"{row['name']}.json"
-    digest = hashlib.sha256(json.dumps(row, sort_keys=True).encode()).hexdigest()
-    record = read_record(record_path, [path])
-    if record is None or record["plan"] != digest:
-        count = write_parts(path, _samples(workspace.folder, row["entries"]))
-        facts = {"sha256": hub.file_sha256(path), "clips": count}
-        write_record(record_path, [path], plan=digest, **facts)
-        record = {**facts, "sizes": [path.stat().st_size]}
-    return {
-        "name": row["name"],
-        "clips": record["clips"],
-        "bytes": record["sizes"][0],
-        "sha256": record["sha256"],
-    }
-
-
-def _samples(
-    folder: Path, entries: Iterable[dict[str, Any]]
-) -> Iterator[tuple[str, dict[str, bytes]]]:
-    """The encoded records of songs as they go into a shard."""
-    for entry in entries:
-        with (folder / entry["clips"]).open("rb") as handle:
-            clips = dict(read_parts(handle, entry["clips"]))
-        arrays = {}
-        if "features" in entry:
-            with (folder / entry["features"]).open("rb") as handle:
-                arrays = dict(read_parts(handle, entry["features"]))
-        for key in sorted(clips)[: entry["count"]]:
-            parts = clips[key]
-            meta = {**json.loads(parts["json"]), **entry["meta"], "source": "prepare"}
-            parts["json"] = json.dumps(meta, sort_keys=True).encode()
-            yield key, {**parts, **arrays.get(key, {})}
 
 
 def describe(
@@ -192,8 +48,8 @@ def describe(
             "with_clips": sum(one.count > 0 for one in clipped),
             "without_clips": sum(one.count == 0 for one in clipped),
             "left_out": sum(not row["used"] for row in rows),
-            "hours": round(sum(one.record["seconds"] for one in clipped) / 3600, 4),
-            "minutes": _histogram([one.record["seconds"] / 60 for one in clipped]),
+            "hours": round(sum(one.seconds for one in clipped) / 3600, 4),
+            "minutes": _histogram([one.seconds / 60 for one in clipped]),
         },
         "gates": gate_report(clipped),
         "levels": _levels(clipped),
@@ -204,12 +60,9 @@ def describe(
 
 def gate_report(clipped: Iterable[Clipped]) -> dict[str, Any]:
     """How many clips each reading of the paper's gate keeps."""
-    windows = [row for one in clipped for row in one.record["windows"]]
-    return {
-        "clips": len(windows),
-        "paper": sum(bool(row[2]) for row in windows),
-        "authors": sum(bool(row[3]) for row in windows),
-    }
+    passed = np.concatenate([np.zeros((0, 2), bool), *(one.passed for one in clipped)])
+    paper, authors = passed.sum(0).tolist()
+    return {"clips": len(passed), "paper": paper, "authors": authors}
 
 
 def _split_report(
@@ -237,16 +90,12 @@ def _histogram(values: Sequence[float]) -> list[int]:
 
 def _levels(clipped: Iterable[Clipped]) -> dict[str, Any]:
     """Histograms of the levels of all clips, kept or not."""
-    rows = [row for one in clipped for row in one.record["windows"]]
-    columns = {
-        f"{stem} {measure}": [row[index][number] for row in rows]
-        for index, stem in enumerate(("vocals", "accompaniment"))
-        for number, measure in enumerate(("peak_rms_db", "rms_db"))
-    }
     edges = np.array(_LEVEL_BINS)
+    levels = np.concatenate([np.zeros((0, 4), np.float32), *(one.levels for one in clipped)])
+    levels = np.clip(levels, edges[0], edges[-1])
     counts = {
-        name: np.histogram(np.clip(values, edges[0], edges[-1]), edges)[0].tolist()
-        for name, values in columns.items()
+        name: np.histogram(column, edges)[0].tolist()
+        for name, column in zip(LEVELS, levels.T, strict=True)
     }
     return {"edges_db": _LEVEL_BINS, **counts}
 
@@ -269,17 +118,17 @@ def evaluation_rows(
     placed = places(clipped, settings)
     for one in sorted(clipped, key=lambda one: one.source.name):
         place, rank = placed.get(one.id), 0
-        for index, (voice, band, paper, authors) in enumerate(one.record["windows"]):
+        for index, (paper, authors) in enumerate(one.passed.tolist()):
             passed = {"paper": paper, "authors": authors, "none": True}[settings.gate]
             inside = bool(place and place.split == "test" and passed and rank < place.clips)
             rank += passed
             if inside or (settings.preset and (paper or authors)):
+                levels = [round(level, 2) for level in one.levels[index].tolist()]
                 yield {
                     "clip": f"{one.id}-{index:04d}",
                     "name": one.source.name,
                     "offset": index * settings.clip_seconds,
-                    "vocals_db": voice,
-                    "accompaniment_db": band,
+                    "levels_db": dict(zip(LEVELS, levels, strict=True)),
                     "paper": paper,
                     "authors": authors,
                     "in_shards": inside,

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from fastsag.data import engines, manifest
+from fastsag.data import plan as planning
 from fastsag.data.engines import Row
 from fastsag.data.settings import FeatureSettings, PrepareSettings
 from fastsag.data.sources import Source
@@ -89,7 +90,7 @@ def prepare(
         try:
             usable, set_aside = _choose(sources, settings)
             _work_on_songs(workspace, usable, steps, engine, discard, report, progress)
-            clipped, rows, waiting = manifest.collect(workspace, usable)
+            clipped, rows, waiting = planning.collect(workspace, usable)
             report.rows = sorted([*rows, *set_aside], key=lambda row: (row["path"], row["reason"]))
             report.gates = manifest.gate_report(clipped)
             manifest.save_rows(out / manifest.FAILURES, report.rows)
@@ -119,7 +120,7 @@ def _choose(
         return chosen, []
     usable = [source for source in sources if source.subset != "test"]
     rows = [
-        manifest.left_out(source, STEPS[0], _MUSDB_TEST)
+        planning.left_out(source, STEPS[0], _MUSDB_TEST)
         for source in sources
         if source.subset == "test"
     ]
@@ -164,7 +165,7 @@ def _song(workspace: Workspace, steps: tuple[str, ...], discard: bool, row: Row)
 
 def _shard(
     workspace: Workspace,
-    clipped: list[manifest.Clipped],
+    clipped: list[planning.Clipped],
     engine: Engine,
     report: Report,
     progress: Progress | None,
@@ -175,7 +176,7 @@ def _shard(
         raise UserError(
             f"{out}: not one clip passed the gate; see {manifest.FAILURES}, or try --gate none"
         )
-    rows = manifest.plan(workspace, clipped, feature_digest(settings.features))
+    rows = planning.plan(workspace, clipped, feature_digest(settings.features))
     written = []
     work = functools.partial(_write, workspace)
     for done, row in enumerate(engine.run(work, rows), 1):
@@ -196,7 +197,7 @@ def _shard(
 
 def _write(workspace: Workspace, row: Row) -> Row:
     try:
-        return manifest.write_shard(workspace, row)
+        return planning.write_shard(workspace, row)
     except DiskFull as error:
         return {"stop": str(error)}
 

@@ -73,6 +73,11 @@ def process(workspace: Workspace, steps: tuple[str, ...], discard: bool, source:
         return Outcome(source.name, "waiting", str(error))
     except (DiskFull, _Stop) as error:
         return Outcome(source.name, "stop", str(error))
+    except OSError as error:
+        if not str(error.filename or "").startswith(str(workspace.folder)):
+            return fail(workspace, source, work.step, _reason(error, source))
+        reason = f"cannot be written ({error.strerror}); mend it and run the same command again"
+        return Outcome(source.name, "stop", f"{error.filename}: {reason}")
     except Exception as error:  # of whatever kind: one song must not end the run
         return fail(workspace, source, work.step, _reason(error, source))
     workspace.failure(source).unlink(missing_ok=True)
@@ -202,8 +207,8 @@ class _Song:
                 pair = voice[span], band[span]
                 levels = [clips.levels(part / gain, RATE) for part in pair]
                 passed = clips.gates(*levels)
-                figures = [[part.peak_rms_db, part.rms_db] for part in levels]
-                rows.append([*np.round(figures, 2).tolist(), passed["paper"], passed["authors"]])
+                figures = [number for part in levels for number in (part.peak_rms_db, part.rms_db)]
+                rows.append([*(round(x, 2) for x in figures), passed["paper"], passed["authors"]])
                 if passed[self.settings.gate]:
                     yield _record(song, index, span.start / RATE, pair, float(gain), rows[-1])
 
@@ -244,7 +249,7 @@ def _record(
 ) -> tuple[str, dict[str, bytes]]:
     """One clip as it lies in a shard, but for its song and split."""
     key = f"{song}-{index:04d}"
-    voice, band, paper, authors = row
+    *levels, paper, authors = row
     meta = {
         "clip": key,
         "offset": round(offset, 6),
@@ -253,7 +258,7 @@ def _record(
         "gain_db": round(20 * math.log10(gain), 4),
         "levels": {
             name: {"peak_rms_db": peak, "rms_db": rms}
-            for name, (peak, rms) in (("vocals", voice), ("accompaniment", band))
+            for name, (peak, rms) in (("vocals", levels[:2]), ("accompaniment", levels[2:]))
         },
         "gates": {"paper": paper, "authors": authors},
     }
