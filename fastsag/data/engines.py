@@ -12,6 +12,7 @@ import logging
 import multiprocessing
 import os
 import signal
+import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -24,6 +25,7 @@ from fastsag.errors import UserError, require
 Row = dict[str, Any]  # of plain values
 Work = Callable[[Row], Row]
 LOST = "lost"  # key of a result whose worker died each time
+_PATIENCE_SECONDS = 10.0
 _AHEAD = 4  # items a worker that are handed out in advance
 _BLOCK, _BLOCKS = 16, 256  # of many items, as many a Ray task; of few, one for each
 
@@ -144,6 +146,9 @@ def ray(
 def _connect(module: Any, address: str | None, workers: int | None) -> None:
     settings = {"address": address} if address else {"num_cpus": workers}
     try:
+        host, colon, port = (address or "").removeprefix("ray://").rpartition(":")
+        if colon:  # Ray itself would try for minutes
+            socket.create_connection((host, int(port)), timeout=_PATIENCE_SECONDS).close()
         module.init(
             **settings,
             log_to_driver=False,

@@ -53,6 +53,14 @@ def test_without_weights_nothing_is_begun(tmp_path: Path, monkeypatch: pytest.Mo
     assert "run: fastsag checkpoint download htdemucs" in done.stderr
 
 
+def test_no_cluster_at_the_address(tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    songs = corpus(tmp_path / "songs", 1)
+    cluster = ("--engine", "ray", "--address", "127.0.0.1:1")
+    done = fastsag("prepare", songs, "-o", tmp_path / "out", *cluster)
+    assert done.returncode == 2 and "--address 127.0.0.1:1: no Ray cluster there" in done.stderr
+
+
 def test_accompanying_a_whole_song(tmp_path: Path) -> None:
     config = configuration.load(ROOT / "configs" / "debug.yaml")
     torch.manual_seed(0)
