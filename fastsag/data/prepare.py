@@ -7,6 +7,7 @@ many, in any order and with any interruptions, gives the same bytes.
 from __future__ import annotations
 
 import functools
+import uuid
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
@@ -20,11 +21,13 @@ from fastsag.data.settings import FeatureSettings, PrepareSettings
 from fastsag.data.sources import Source
 from fastsag.data.steps import STEPS, Outcome, fail, process
 from fastsag.data.store import DiskFull, alone, remove_partial, save
-from fastsag.data.workspace import Workspace
+from fastsag.data.workspace import Workspace, read_record, write_record
 from fastsag.errors import UserError
 
 SHARD = "shard"
 ALL_STEPS = (*STEPS, SHARD)
+_TRIES = 2  # of a song whose worker dies
+_DEADLY = "its worker died twice (out of memory?); try fewer workers"
 _MUSDB_TEST = "is a MUSDB18 test song, kept for evaluation; see --preset musdb18-test"
 
 
@@ -140,13 +143,14 @@ def _work_on_songs(
     chosen = tuple(step for step in STEPS if step in steps)
     if not chosen:
         return
-    work = functools.partial(_song, workspace, chosen, discard)
+    # Ray hands out what killed a worker for ever; only the tries of this run count.
+    run = uuid.uuid4().hex if engine.kind == "ray" else None
+    work = functools.partial(_song, workspace, chosen, discard, run)
     results = engine.run(work, (source.record() for source in sources))
     for done, row in enumerate(results, 1):
         if engines.LOST in row:
             source = Source.from_record({k: v for k, v in row.items() if k != engines.LOST})
-            reason = "its worker died twice (out of memory?); try fewer workers"
-            outcome = fail(workspace, source, chosen[0], reason)
+            outcome = fail(workspace, source, chosen[0], _DEADLY)
         else:
             outcome = Outcome(**row)
         if outcome.status == "stop":
@@ -159,8 +163,25 @@ def _work_on_songs(
             progress(", ".join(chosen), done, len(sources), report)
 
 
-def _song(workspace: Workspace, steps: tuple[str, ...], discard: bool, row: Row) -> Row:
-    return asdict(process(workspace, steps, discard, Source.from_record(row)))
+def _song(
+    workspace: Workspace, steps: tuple[str, ...], discard: bool, run: str | None, row: Row
+) -> Row:
+    source = Source.from_record(row)
+    if run is None:
+        return asdict(process(workspace, steps, discard, source))
+    path = workspace.tries(source)
+    before = read_record(path) or {}
+    count = before["count"] if before.get("run") == run else 0
+    if count == _TRIES:
+        outcome = fail(workspace, source, steps[0], _DEADLY)
+    else:
+        try:
+            write_record(path, run=run, count=count + 1)
+        except DiskFull as error:
+            return asdict(Outcome(source.name, "stop", str(error)))
+        outcome = process(workspace, steps, discard, source)
+    path.unlink(missing_ok=True)
+    return asdict(outcome)
 
 
 def _shard(

@@ -5,6 +5,7 @@
     <work>/clips-<key>/<ab>/<id>.tar               records as in a shard; <id>.json when complete
     <work>/features-<key>/<ab>/<id>.tar            arrays of the same keys
     <work>/failed/<ab>/<hash of path>.json         why a song was left out
+    <work>/tries/<ab>/<hash of path>.json          how often a cluster has begun it in this run
 
 <key> hashes the settings that a step depends on, <id> the audio of a song.
 """
@@ -42,6 +43,10 @@ class Workspace:
 
     def failure(self, source: Source) -> Path:
         return self._by_path("failed", source)
+
+    def tries(self, source: Source) -> Path:
+        """Record of the tries of a song that is at work."""
+        return self._by_path("tries", source)
 
     def stems(self, source: Source, song: str) -> Path:
         """Record of a song's stems; `stem_files` lie beside it."""

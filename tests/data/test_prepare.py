@@ -368,21 +368,25 @@ def test_kill_and_run_again(tmp_path: Path) -> None:
 def test_a_ray_cluster_gives_the_same_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two nodes, each a process of its own."""
+    """Two nodes, each a process of its own; one song kills whoever works on it."""
     cluster_utils = pytest.importorskip("ray.cluster_utils")
     root = Path(__file__).parents[2]
     monkeypatch.setenv("PYTHONPATH", str(root))
     corpus(tmp_path / "in", 4)
     write(tmp_path / "in" / "broken.wav", np.zeros(0, np.float32))
-    run(tmp_path / "in", tmp_path / "one")
+    write(tmp_path / "in" / "deadly.wav", tone(400, 2.0, 0.9))
+    own = "tests.data.songs:deadly"
+    separation = SeparationSettings(separator=own, weights=own)
+    run(tmp_path / "in", tmp_path / "one", Engine("local", 2), separation=separation)
     node = {"num_cpus": 1, "object_store_memory": 100 * 2**20}
     cluster = cluster_utils.Cluster(True, head_node_args={**node, "include_dashboard": False})
     try:
         cluster.add_node(**node)
         engine = Engine("ray", None, cluster.address)
-        run(tmp_path / "in", tmp_path / "two", engine)
+        run(tmp_path / "in", tmp_path / "two", engine, separation=separation)
     finally:
         cluster.shutdown()
+    assert "its worker died twice" in (tmp_path / "two" / "failures.jsonl").read_text()
     assert digests(tmp_path / "one") == digests(tmp_path / "two")
 
 
