@@ -31,6 +31,7 @@ FORMATS = {
     "ogg": ("OGG", "VORBIS"),
 }
 _PIECE = 1 << 18  # samples handled at once
+_ENCRYPTED = ("drms", "enca", "aavd")  # codec tags of protected MP4: FFmpeg would decode noise
 _VORBIS_HIGHEST_HZ = 200_000  # libsndfile crashes above
 
 
@@ -42,11 +43,22 @@ class Recording:
     sample_rate: int
 
 
-def read(path: str | Path) -> Recording:
+def read(
+    path: str | Path,
+    stream: int = 0,
+    longest_seconds: float = LONGEST_SECONDS,
+    silence: bool = False,
+) -> Recording:
     """Read a recording that can be accompanied.
 
     Takes what libsndfile reads (wav, flac, mp3, ogg, ...) and, with the extra `media`, what FFmpeg
     reads (m4a, video).
+
+    Args:
+        path: the file.
+        stream: which audio stream of a file that holds several.
+        longest_seconds: longer recordings are refused, before they are decoded where possible.
+        silence: take a silent recording too, such as one stem of several.
 
     Raises:
         UserError: missing, no audio, empty, silent, too short or long, NaN or infinite samples.
@@ -56,15 +68,16 @@ def read(path: str | Path) -> Recording:
         raise UserError(f"{path}: is a folder; give the recordings in it")
     if not path.exists():
         raise UserError(f"{path}: no such file; check the path")
-    samples, rate = _decode(path)
-    _check(path, samples, rate)
+    decode = _decode_media if stream else _decode
+    samples, rate = decode(path, stream, longest_seconds)
+    _check(path, samples, rate, longest_seconds, silence)
     return Recording(samples, rate)
 
 
-def _decode(path: Path) -> tuple[np.ndarray, int]:
+def _decode(path: Path, stream: int, longest_seconds: float) -> tuple[np.ndarray, int]:
     try:
         with soundfile.SoundFile(path) as file:
-            _check_length(path, file.frames, file.samplerate)
+            _check_length(path, file.frames, file.samplerate, longest_seconds)
             samples = np.empty((file.channels, file.frames), dtype=np.float32)
             filled = 0
             for block in file.blocks(_PIECE, dtype="float32", always_2d=True):
@@ -77,36 +90,39 @@ def _decode(path: Path) -> tuple[np.ndarray, int]:
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); check permissions") from None
     try:
-        return _decode_media(path)
+        return _decode_media(path, stream, longest_seconds)
     except MissingExtra:
         remedy = "convert it to WAV or FLAC, or for m4a and video: pip install 'fastsag[media]'"
         raise UserError(f"{path}: not audio that can be read ({reason}); {remedy}") from None
 
 
-def _decode_media(path: Path) -> tuple[np.ndarray, int]:
+def _decode_media(path: Path, index: int, longest_seconds: float) -> tuple[np.ndarray, int]:
     """Through PyAV (FFmpeg)."""
     av = require("av", extra="media")
     try:
         with av.open(str(path)) as container:
-            stream = container.streams.audio[0]
+            stream = container.streams.audio[index]
+            if stream.codec_context.codec_tag in _ENCRYPTED:
+                raise UserError(f"{path}: is encrypted (DRM); use a copy without protection")
             resampler = av.AudioResampler(format="fltp", rate=stream.rate)
             parts, count = [], 0
             for frame in chain(container.decode(stream), [None]):  # None gives what is held back
                 for part in resampler.resample(frame):
                     parts.append(part.to_ndarray())
                     count += parts[-1].shape[1]
-                if count > LONGEST_SECONDS * stream.rate:
+                if count > longest_seconds * stream.rate:
                     break
             samples = np.concatenate(parts, axis=1)
             return samples.astype(np.float32, copy=False), int(stream.rate)
     except (av.FFmpegError, IndexError, ValueError) as error:
-        reason = str(error).splitlines()[0] if str(error) else "no audio stream"
+        said = getattr(error, "strerror", None) or str(error) or "no audio stream"
+        reason = said.splitlines()[0]
         raise UserError(
             f"{path}: not audio that can be read ({reason}); convert it to WAV or FLAC"
         ) from None
 
 
-def _check_length(path: Path, count: int, rate: int) -> None:
+def _check_length(path: Path, count: int, rate: int, longest_seconds: float) -> None:
     if count == 0:
         raise UserError(f"{path}: holds no samples; record it again")
     seconds = count / rate
@@ -114,21 +130,23 @@ def _check_length(path: Path, count: int, rate: int) -> None:
         raise UserError(
             f"{path}: lasts {seconds:.2f} s; at least {SHORTEST_SECONDS} s of singing are needed"
         )
-    if seconds > LONGEST_SECONDS:
+    if seconds > longest_seconds:
         raise UserError(
             f"{path}: lasts {seconds / 60:.0f} min; cut it into parts of at most "
-            f"{LONGEST_SECONDS / 60:.0f} min"
+            f"{longest_seconds / 60:.0f} min"
         )
 
 
-def _check(path: Path, samples: np.ndarray, rate: int) -> None:
-    _check_length(path, samples.shape[1], rate)
+def _check(
+    path: Path, samples: np.ndarray, rate: int, longest_seconds: float, silence: bool
+) -> None:
+    _check_length(path, samples.shape[1], rate, longest_seconds)
     peak = 0.0
     for piece in pieces(samples):
         if not np.isfinite(piece).all():
             raise UserError(f"{path}: has NaN or infinite samples; export it again")
         peak = max(peak, float(np.abs(piece).max()))
-    if peak < 10 ** (SILENCE_DBFS / 20):
+    if not silence and peak < 10 ** (SILENCE_DBFS / 20):
         raise UserError(f"{path}: is silent (peak under {SILENCE_DBFS:.0f} dBFS); record it again")
 
 

@@ -207,12 +207,31 @@ class GriffinLimConfig(Strict):
     iterations: int = 32
 
 
+NOISE_PRESETS: dict[str, dict[str, float]] = {
+    "none": {},
+    "paper": {"std": 0.01},  # "slight white Gaussian noise"
+    "authors": {"std": 0.01, "chance": 0.3, "share": 0.1},  # as their training code adds it
+}
+
+
 class VoiceNoise(Strict):
-    """White noise on the training voices (paper section 4.1), full scale 1."""
+    """White noise on the training voices (paper section 4.1), full scale 1.
+
+    In YAML also one of `NOISE_PRESETS`: `noise: paper`, `noise: authors`.
+    """
 
     std: float = 0.0
     chance: float = 0.0  # share of voices with more of it
     share: float = 0.0  # whose standard deviation is up to this share of the peak
+
+    @model_validator(mode="before")
+    @classmethod
+    def _preset(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        if value not in NOISE_PRESETS:
+            raise ValueError(f"unknown noise {value!r}; choose {', '.join(NOISE_PRESETS)}")
+        return NOISE_PRESETS[value]
 
 
 class TrainingConfig(Strict):

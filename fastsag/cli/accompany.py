@@ -69,6 +69,12 @@ def accompany(
     tuning: Annotated[
         str | None, typer.Option(metavar="CENTS", help="Of the singer against A440.")
     ] = None,
+    separate: Annotated[
+        bool, typer.Option("--separate", help="INPUT is a whole song: take its voice first.")
+    ] = False,
+    separator: Annotated[
+        str, typer.Option(help="For --separate; as that of `fastsag prepare`.")
+    ] = "htdemucs",
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same band.")] = 0,
     takes: Annotated[
         int, typer.Option(min=1, help="Takes from consecutive seeds, each in files of its own.")
@@ -95,7 +101,8 @@ def accompany(
     Writes DIR/<stem>.accompaniment.wav, DIR/<stem>.mix.wav (your recording and the band) and
     DIR/<stem>.json (what was done). Length and sample rate are the input's. With a model that
     plays from a lead sheet, DIR/<stem>.lead-sheet.txt is the one it played: edit it and play again.
-    What you do not say of key, tempo, bars and chords is estimated from the voice.
+    What you do not say of key, tempo, bars and chords is estimated from the voice. With --separate,
+    DIR/<stem>.vocals.wav is the voice that was taken out of a song, and the mix is made with it.
 
     Exit status: 0 all done, 1 some inputs failed, 2 none done or wrong usage.
 
@@ -113,17 +120,18 @@ def accompany(
         "tuning": tuning,
     }
     hints = _hints(said, beats, lead_sheet)
-    jobs = _plan_jobs(inputs, output, takes, format.value, plot, overwrite)
+    jobs = _plan_jobs(inputs, output, takes, format.value, plot, separate, overwrite)
     _make_folder(output)
     from fastsag.pipeline import Accompanist
     from fastsag.take import Settings
 
+    voices = _Voices(separator, device) if separate else None
     accompanist = Accompanist.from_pretrained(checkpoint, device, precision)
     failures = 0
     for job in jobs:
         settings = Settings(sampler, steps, guidance, seed + job.take)
         try:
-            _run(accompanist, job, settings, hints, level, format.value, reference)
+            _run(accompanist, job, settings, hints, level, format.value, reference, voices)
         except UserError as error:
             failures += 1
             print(f"fastsag: {error}", file=sys.stderr)
@@ -157,7 +165,16 @@ def _hints(said: dict[str, str | None], beats: Path | None, lead_sheet: Path | N
 class _Job:
     """One take of one input and the files it writes."""
 
-    def __init__(self, source: Path, folder: Path, take: int, takes: int, kind: str, plot: bool):
+    def __init__(
+        self,
+        source: Path,
+        folder: Path,
+        take: int,
+        takes: int,
+        kind: str,
+        plot: bool,
+        separate: bool,
+    ):
         name = source.stem + (f".take{take + 1}" if takes > 1 else "")
         self.source, self.take = source, take
         self.accompaniment = folder / f"{name}.accompaniment.{kind}"
@@ -165,19 +182,35 @@ class _Job:
         self.record = folder / f"{name}.json"
         self.sheet: Path | None = folder / f"{name}.lead-sheet.txt"
         self.picture = folder / f"{name}.png" if plot else None
+        self.voice = folder / f"{name}.vocals.{kind}" if separate else None
 
     @property
     def outputs(self) -> list[Path]:
-        files = [self.accompaniment, self.mix, self.record, self.sheet, self.picture]
+        files = [
+            self.accompaniment,
+            self.mix,
+            self.voice,
+            self.record,
+            self.sheet,
+            self.picture,
+        ]
         return [file for file in files if file is not None]
 
 
 def _plan_jobs(
-    inputs: list[Path], folder: Path, takes: int, kind: str, plot: bool, overwrite: bool
+    inputs: list[Path],
+    folder: Path,
+    takes: int,
+    kind: str,
+    plot: bool,
+    separate: bool,
+    overwrite: bool,
 ) -> list[_Job]:
     """All takes of all inputs; refuses collisions before any work."""
     jobs = [
-        _Job(source, folder, take, takes, kind, plot) for source in inputs for take in range(takes)
+        _Job(source, folder, take, takes, kind, plot, separate)
+        for source in inputs
+        for take in range(takes)
     ]
     owner: dict[Path, Path] = {}
     for job in jobs:
@@ -215,10 +248,12 @@ def _run(
     level: float,
     kind: str,
     reference: Path | None,
+    voices: _Voices | None,
 ) -> None:
     """One take: generate, write, say what was written."""
     from fastsag import audio, notation
 
+    source: Any = voices.of(job.source) if voices else job.source
     truth = _reference_mel(accompanist, reference) if job.picture and reference else None
     with Progress(
         TextColumn("{task.description}"),
@@ -233,7 +268,7 @@ def _run(
             bar.update(task, description=f"{job.source.name}: {stage}", completed=done, total=total)
 
         result = accompanist.accompany(
-            job.source, lead_sheet=hints, settings=settings, level_db=level, progress=progress
+            source, lead_sheet=hints, settings=settings, level_db=level, progress=progress
         )
     rate = result.sample_rate
     written: list[Path] = []
@@ -242,10 +277,15 @@ def _run(
         written.append(job.accompaniment)
         audio.write(job.mix, result.mix, rate, kind)
         written.append(job.mix)
+        if job.voice:
+            audio.write(job.voice, source.samples, rate, kind)
+            written.append(job.voice)
         if job.picture:
             _draw(accompanist, job.picture, job.source, result, truth)
             written.append(job.picture)
         record = {"input": str(job.source), **result.record}
+        if voices:
+            record["separator"] = voices.name
         if result.lead_sheet is None:
             job.sheet = None
         elif job.sheet:
@@ -258,6 +298,29 @@ def _run(
             path.unlink(missing_ok=True)
         raise
     _summary(job, result.record)
+
+
+class _Voices:
+    """Takes the voice out of songs; keeps the last one for further takes."""
+
+    def __init__(self, separator: str, device: str) -> None:
+        from fastsag.checkpoint import device_of
+        from fastsag.data import separation
+
+        self.name = separator
+        self._separate = separation.build_separator(separator, device=str(device_of(device)))
+        self._last: tuple[Path, Any] | None = None
+
+    def of(self, song: Path) -> Any:
+        """The voice of a song as a `Recording`."""
+        from fastsag import audio
+        from fastsag.data import separation
+
+        if self._last is None or self._last[0] != song:
+            print(f"{song.name}: taking the voice out ...", file=sys.stderr, flush=True)
+            voice, _ = separation.separate(audio.read(song), self._separate, seed=0)
+            self._last = song, audio.Recording(voice, separation.RATE)
+        return self._last[1]
 
 
 def _summary(job: _Job, record: dict[str, Any]) -> None:

@@ -8,9 +8,11 @@ import typer
 
 from fastsag.cli.accompany import accompany
 from fastsag.cli.checkpoint import app as checkpoint_app
+from fastsag.cli.data import app as data_app
 from fastsag.cli.evaluate import app as evaluate_app
 from fastsag.cli.lead_sheet import lead_sheet
 from fastsag.cli.listen import app as listen_app
+from fastsag.cli.prepare import prepare
 from fastsag.cli.songs import app as songs_app
 from fastsag.cli.train import train
 from fastsag.cli.train_vocoder import train_vocoder
@@ -28,6 +30,8 @@ app = typer.Typer(
 app.command()(accompany)
 app.command(name="lead-sheet")(lead_sheet)
 app.add_typer(songs_app, name="songs")
+app.command()(prepare)
+app.add_typer(data_app, name="data")
 app.command()(train)
 app.command(name="train-vocoder")(train_vocoder)
 app.add_typer(evaluate_app, name="evaluate")

@@ -7,10 +7,11 @@ or encoder never meets stale features.
 from __future__ import annotations
 
 import hashlib
+import json
 import multiprocessing
 import os
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,15 +20,17 @@ from typing import Any
 import numpy as np
 import torch
 
+from fastsag.audio import resample
 from fastsag.chords import CHORDS, chord_index, key_index
 from fastsag.conditioning.encoders import build_encoder, encode
 from fastsag.conditioning.encoders.melodic import level_gain
 from fastsag.config import MelConfig, MelodicConfig, MertConfig, VoiceNoise, dump
-from fastsag.data.shards import read_shard, shard_paths
-from fastsag.lead_sheet import from_record
+from fastsag.data.shards import decode_array, read_parts, read_shard, shard_paths
+from fastsag.lead_sheet import PLAN_FEATURES, from_record
 from fastsag.mel import LogMel, normalize
 
 ACCOMPANIMENT_DBFS = -18.0  # level of the accompaniments that a model learns to play at
+COMPUTED = ("voice", "accompaniment", "mel")  # what `FeatureExtractor.arrays` gives
 _VERSION = 1  # raise when the content of a cache file changes
 
 
@@ -38,6 +41,9 @@ class Song:
     voice: S_v (S, D). accompaniment: S_nv (S, D). mel: (M, T), normalised. plan: (P, T).
     beat, bar: phases in turns at semantic frames (S,). chord: index in `CHORDS` (S,), -1 outside
     the song. metre: beats a bar. key: key index. song: id shared by versions of one voice.
+
+    Of a record without beats, chords and key nothing of the plan is known (`planned`): metre is 0,
+    key and chord are -1, and plan, beat and bar are zeros that mean nothing.
     """
 
     voice: np.ndarray
@@ -51,6 +57,11 @@ class Song:
     key: int
     song: str
     split: str
+
+    @property
+    def planned(self) -> bool:
+        """Its beats, chords and key are known."""
+        return self.metre > 0
 
 
 class FeatureExtractor:
@@ -67,11 +78,21 @@ class FeatureExtractor:
         self.encoder = build_encoder(encoder)
         self.digest = digest(mel, encoder, self.noise)
 
-    @torch.no_grad()
     def __call__(self, vocals: np.ndarray, accompaniment: np.ndarray, meta: dict[str, Any]) -> Song:
-        """`vocals` and `accompaniment` (N,) float32 at the mel's sample rate."""
+        """`vocals` and `accompaniment` (N,) float32 at meta["sample_rate"]."""
+        return self.song(self.arrays(vocals, accompaniment, meta), meta)
+
+    @torch.no_grad()
+    def arrays(
+        self, vocals: np.ndarray, accompaniment: np.ndarray, meta: dict[str, Any]
+    ) -> dict[str, np.ndarray]:
+        """What is computed from audio: voice, accompaniment and mel of a `Song`."""
         rate = self.mel_config.sample_rate
-        vocals = add_noise(vocals, self.noise, seed=str(meta["song"]))
+        vocals, accompaniment = (
+            resample(samples[None], meta.get("sample_rate", rate), rate)[0]
+            for samples in (vocals, accompaniment)
+        )
+        vocals = add_noise(vocals, self.noise, seed=noise_seed(meta))
         voice = self._semantics(self.encoder.prepare(vocals))
         if isinstance(self.encoder_config, MertConfig):
             accompaniment = self.encoder.prepare(accompaniment)
@@ -79,23 +100,42 @@ class FeatureExtractor:
             gain = 10 ** ((ACCOMPANIMENT_DBFS + 20) / 20) * level_gain(accompaniment, rate)
             accompaniment = accompaniment * np.float32(gain)
         log_mel = self.mel(torch.from_numpy(accompaniment).float().unsqueeze(0))[0]
+        return {
+            "voice": voice,
+            "accompaniment": self._semantics(accompaniment),
+            "mel": normalize(log_mel, self.mel_config).half().numpy(),
+        }
+
+    def song(self, arrays: Mapping[str, Any], meta: dict[str, Any]) -> Song:
+        """A `Song` of `arrays`, with the truth that its record knows."""
+        count, frames = len(arrays["voice"]), arrays["mel"].shape[1]
+        if "beats" in meta:
+            truth: dict[str, Any] = self._truth(count, frames, meta)
+        else:
+            truth = {
+                "plan": np.zeros((PLAN_FEATURES, frames), dtype=np.float16),
+                "beat": np.zeros(count, dtype=np.float16),
+                "bar": np.zeros(count, dtype=np.float16),
+                "chord": np.full(count, -1, dtype=np.int8),
+                "metre": 0,
+                "key": -1,
+            }
+        return Song(**arrays, **truth, song=str(meta["song"]), split=str(meta["split"]))
+
+    def _truth(self, count: int, frames: int, meta: dict[str, Any]) -> dict[str, Any]:
+        """The plan at mel frames; beats and chords at `count` semantic frames."""
         sheet = from_record(meta)
-        mel_times = (np.arange(log_mel.shape[-1]) + 0.5) / self.mel_config.frame_rate
-        times = (np.arange(len(voice)) + 0.5) / self.encoder.rate_hz
+        mel_times = (np.arange(frames) + 0.5) / self.mel_config.frame_rate
+        times = (np.arange(count) + 0.5) / self.encoder.rate_hz
         position = sheet.beat_position(times)
-        return Song(
-            voice=voice,
-            accompaniment=self._semantics(accompaniment),
-            mel=normalize(log_mel, self.mel_config).half().numpy(),
-            plan=sheet.features(mel_times).astype(np.float16),
-            beat=(position % 1).astype(np.float16),
-            bar=((position - sheet.first_downbeat) / sheet.beats_per_bar % 1).astype(np.float16),
-            chord=chord_track(meta, times),
-            metre=int(meta["beats_per_bar"]),
-            key=key_index(meta["key"]),
-            song=str(meta["song"]),
-            split=str(meta["split"]),
-        )
+        return {
+            "plan": sheet.features(mel_times).astype(np.float16),
+            "beat": (position % 1).astype(np.float16),
+            "bar": ((position - sheet.first_downbeat) / sheet.beats_per_bar % 1).astype(np.float16),
+            "chord": chord_track(meta, times),
+            "metre": int(meta["beats_per_bar"]),
+            "key": key_index(meta["key"]),
+        }
 
     def _semantics(self, samples: np.ndarray) -> np.ndarray:
         frames = len(samples) // self.encoder.hop_length
@@ -108,6 +148,11 @@ def digest(mel: MelConfig, encoder: MelodicConfig | MertConfig, noise: VoiceNois
     if noise != VoiceNoise():
         text += dump(noise)
     return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+def noise_seed(meta: dict[str, Any]) -> str:
+    """Clips of one song have noise of their own; versions of one voice share theirs."""
+    return str(meta.get("clip", meta.get("song")))
 
 
 def add_noise(samples: np.ndarray, noise: VoiceNoise, seed: str) -> np.ndarray:
@@ -135,17 +180,21 @@ def load_songs(
 ) -> list[Song]:
     """All songs of the shards in `folder` that belong to `splits`.
 
-    Features that are not cached yet are computed first, in one process for each core;
-    `progress` is told of (shards done, shards to do).
+    Features that a shard brings along are read from it. Those that are neither there nor cached
+    are computed first, in one process for each core; `progress` is told of (shards done, to do).
 
     Raises:
         UserError: no shards in the folder.
     """
     paths = shard_paths(folder)
     noise = noise or VoiceNoise()
-    name = f"features-{digest(mel, encoder, noise)}.npz"
-    caches = [path.with_name(f"{path.stem}.{name}") for path in paths]
-    todo = [pair for pair in zip(paths, caches, strict=True) if not pair[1].exists()]
+    named = digest(mel, encoder, noise)
+    caches = {
+        path: path.with_name(f"{path.stem}.features-{named}.npz")
+        for path in paths
+        if stored_features(path) != named
+    }
+    todo = [pair for pair in caches.items() if not pair[1].exists()]
     if todo:
         context = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(os.cpu_count(), mp_context=context) as pool:
@@ -155,10 +204,33 @@ def load_songs(
                 if progress:
                     progress(done, len(todo))
     songs: list[Song] = []
-    for cache in caches:
-        with np.load(cache, allow_pickle=False) as arrays:
-            songs.extend(song for song in _unflatten(arrays) if song.split in splits)
+    for path in paths:
+        found = _cached(caches[path]) if path in caches else _stored(path, mel, encoder, noise)
+        songs.extend(song for song in found if song.split in splits)
     return songs
+
+
+def stored_features(path: Path) -> str | None:
+    """The digest of the features that a shard brings along; None if it has none."""
+    with path.open("rb") as handle:
+        first = next(read_parts(handle, str(path), ("json",)), None)
+    return first and json.loads(first[1]["json"]).get("features")
+
+
+def _stored(
+    path: Path, mel: MelConfig, encoder: MelodicConfig | MertConfig, noise: VoiceNoise
+) -> Iterator[Song]:
+    """The songs of a shard from the features in it; audio is not decoded."""
+    extractor = FeatureExtractor(mel, encoder, noise)
+    with path.open("rb") as handle:
+        for _, parts in read_parts(handle, str(path), ("json", *(f"{n}.npy" for n in COMPUTED))):
+            arrays = {name: decode_array(parts[f"{name}.npy"]) for name in COMPUTED}
+            yield extractor.song(arrays, json.loads(parts["json"]))
+
+
+def _cached(cache: Path) -> Iterator[Song]:
+    with np.load(cache, allow_pickle=False) as arrays:
+        yield from _unflatten(arrays)
 
 
 def _extract_shard(
@@ -180,7 +252,7 @@ def _extract_shard(
     os.replace(temporary, cache)
 
 
-_ARRAYS = ("voice", "accompaniment", "mel", "plan", "beat", "bar", "chord")
+_ARRAYS = (*COMPUTED, "plan", "beat", "bar", "chord")
 _SCALARS = ("metre", "key", "song", "split")
 
 

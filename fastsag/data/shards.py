@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import tarfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from typing import IO, Any
 import numpy as np
 import soundfile
 
+from fastsag.data.store import replacing
 from fastsag.errors import UserError
 
 _PARTS = ("vocals.flac", "accompaniment.flac", "json")
@@ -55,16 +55,23 @@ def shard_paths(folder: Path) -> list[Path]:
 
 def write_shard(path: Path, records: Iterable[Record]) -> int:
     """Write records to a tar file, atomically and byte for byte repeatable; returns how many."""
-    temporary = path.with_suffix(".tmp")
+    return write_parts(path, ((record.key, dict(_encode(record))) for record in records))
+
+
+def write_parts(path: Path, samples: Iterable[tuple[str, dict[str, bytes]]]) -> int:
+    """As `write_shard`, from parts that are encoded already: key, then bytes by name, in order.
+
+    Raises:
+        DiskFull: there is no room; an older shard of this name stays.
+    """
     count = 0
-    with tarfile.open(temporary, "w") as tar:
-        for record in records:
-            for name, data in _encode(record):
-                entry = tarfile.TarInfo(f"{record.key}.{name}")
+    with replacing(path) as handle, tarfile.open(fileobj=handle, mode="w") as tar:
+        for key, parts in samples:
+            for name, data in parts.items():
+                entry = tarfile.TarInfo(f"{key}.{name}")
                 entry.size = len(data)
                 tar.addfile(entry, io.BytesIO(data))
             count += 1
-    os.replace(temporary, path)
     return count
 
 
@@ -84,6 +91,24 @@ def read_records(stream: IO[bytes], origin: str, extras: bool = False) -> Iterat
     Raises:
         UserError: not a shard, or a record with a part missing.
     """
+    for key, parts in read_parts(stream, origin, None if extras else _PARTS):
+        yield _decode(origin, key, parts)
+
+
+def read_parts(
+    stream: IO[bytes], origin: str, names: Iterable[str] | None = None
+) -> Iterator[tuple[str, dict[str, bytes]]]:
+    """The records of an open shard as they are stored: key, then bytes by part name.
+
+    Args:
+        stream: read once from front to back.
+        origin: names it in errors.
+        names: the parts that are wanted; None for all.
+
+    Raises:
+        UserError: not a shard.
+    """
+    wanted = None if names is None else set(names)
     key, parts = "", dict[str, bytes]()
     try:
         with tarfile.open(fileobj=stream, mode="r|") as tar:
@@ -92,30 +117,28 @@ def read_records(stream: IO[bytes], origin: str, extras: bool = False) -> Iterat
                     continue
                 found, _, name = member.name.partition(".")
                 if found != key and parts:
-                    yield _decode(origin, key, parts)
+                    yield key, parts
                     parts = {}
                 key = found
-                if extras or name in _PARTS:
+                if wanted is None or name in wanted:
                     handle = tar.extractfile(member)
                     parts[name] = handle.read() if handle else b""
     except tarfile.TarError as error:
         raise UserError(f"{origin}: not a shard ({error}); delete it and make it again") from None
     if parts:
-        yield _decode(origin, key, parts)
+        yield key, parts
 
 
 def _encode(record: Record) -> Iterator[tuple[str, bytes]]:
     """The parts of a record by name, in order."""
     rate = record.meta["sample_rate"]
-    yield "vocals.flac", _flac(record.vocals, rate)
-    yield "accompaniment.flac", _flac(record.accompaniment, rate)
+    yield "vocals.flac", encode_audio(record.vocals, rate)
+    yield "accompaniment.flac", encode_audio(record.accompaniment, rate)
     yield "json", json.dumps(record.meta, sort_keys=True).encode()
     for name, samples in sorted(record.stems.items()):
-        yield f"{_STEM}{name}.flac", _flac(samples, rate)
+        yield f"{_STEM}{name}.flac", encode_audio(samples, rate)
     for name, array in sorted(record.features.items()):
-        buffer = io.BytesIO()
-        np.save(buffer, array, allow_pickle=False)
-        yield f"{name}.npy", buffer.getvalue()
+        yield f"{name}.npy", encode_array(array)
 
 
 def _decode(origin: str, key: str, parts: dict[str, bytes]) -> Record:
@@ -126,7 +149,7 @@ def _decode(origin: str, key: str, parts: dict[str, bytes]) -> Record:
         )
     try:
         audio = {
-            name.removesuffix(".flac"): soundfile.read(io.BytesIO(data), dtype="float32")[0]
+            name.removesuffix(".flac"): decode_audio(data)
             for name, data in parts.items()
             if name.endswith(".flac")
         }
@@ -137,7 +160,7 @@ def _decode(origin: str, key: str, parts: dict[str, bytes]) -> Record:
             json.loads(parts["json"]),
             {name.removeprefix(_STEM): samples for name, samples in audio.items()},
             {
-                name.removesuffix(".npy"): np.load(io.BytesIO(data), allow_pickle=False)
+                name.removesuffix(".npy"): decode_array(data)
                 for name, data in parts.items()
                 if name.endswith(".npy")
             },
@@ -146,7 +169,25 @@ def _decode(origin: str, key: str, parts: dict[str, bytes]) -> Record:
         raise UserError(f"{origin}: record {key} cannot be read ({error})") from None
 
 
-def _flac(samples: np.ndarray, rate: int) -> bytes:
+def encode_audio(samples: np.ndarray, rate: int, bits: int = 16) -> bytes:
+    """Mono samples (N,) as FLAC of 16 or 24 bit."""
     buffer = io.BytesIO()
-    soundfile.write(buffer, samples, rate, format="FLAC", subtype="PCM_16")
+    soundfile.write(buffer, samples, rate, format="FLAC", subtype=f"PCM_{bits}")
     return buffer.getvalue()
+
+
+def decode_audio(data: bytes) -> np.ndarray:
+    """FLAC -> samples (N,) float32."""
+    return soundfile.read(io.BytesIO(data), dtype="float32")[0]
+
+
+def encode_array(array: np.ndarray) -> bytes:
+    """An array in NumPy's own format."""
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    return buffer.getvalue()
+
+
+def decode_array(data: bytes) -> np.ndarray:
+    """What `encode_array` wrote."""
+    return np.load(io.BytesIO(data), allow_pickle=False)
