@@ -39,6 +39,10 @@ def train(
         Path, typer.Option(metavar="RUN", help="Run folder; the same command again resumes.")
     ] = Path("runs/model"),
     part: Annotated[Part, typer.Option(help="The model, or the planner beside it.")] = Part.model,
+    base: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Apply CONFIG's changes to this configuration instead."),
+    ] = None,
     init: Annotated[
         Path | None,
         typer.Option(metavar="RUN", help="Start from the averaged weights of another run."),
@@ -51,7 +55,7 @@ def train(
 
     Example: fastsag train configs/compact.yaml --data corpus --out runs/model training.steps=2000
     """
-    values = override.apply(configuration.read_yaml(config), overrides or [])
+    values = override.apply(configuration.read_yaml(config, base), overrides or [])
     resolved = configuration.parse(values, str(config), Config)
     if dry_run:
         print(configuration.dump(resolved), end="")
@@ -74,7 +78,15 @@ def _songs(data: Path, config: Config, split: str) -> list[Any]:
         end = "\r" if sys.stderr.isatty() and done < total else "\n"
         print(f"features: {done}/{total} shards", end=end, file=sys.stderr, flush=True)
 
-    songs = load_songs(data, config.mel, config.encoder, (split,), progress, config.training.noise)
+    songs = load_songs(
+        data,
+        config.mel,
+        config.encoder,
+        (split,),
+        progress,
+        config.training.noise,
+        vocal_mel=config.condition != "semantics",
+    )
     if not songs:
         raise UserError(f"{data}: no song of the {split} split; generate a larger corpus")
     return songs
@@ -87,10 +99,9 @@ def _train_model(config: Config, songs: dict[str, list[Any]], out: Path, init: P
 
     training = config.training
     items = training.steps * training.batch_size
-    ratio = config.mel.frame_rate / config.encoder.rate_hz
-    frames = training.crop_frames
-    crops = CropDataset(songs["train"], frames, ratio, items, training.seed)
-    held_out = CropDataset(songs["validation"], frames, ratio, 8 * training.batch_size, 1)
+    shape = (config.mel, training.crop_frames, config.encoder.rate_hz)
+    crops = CropDataset(songs["train"], *shape, items, training.seed)
+    held_out = CropDataset(songs["validation"], *shape, 8 * training.batch_size, 1)
     module = started(AccompanimentTraining(config), init)
     fit(module, crops, held_out, out, training, config)
 

@@ -10,9 +10,9 @@ import hashlib
 import multiprocessing
 import os
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,17 +25,20 @@ from fastsag.conditioning.encoders.melodic import level_gain
 from fastsag.config import MelConfig, MelodicConfig, MertConfig, VoiceNoise, dump
 from fastsag.data.shards import read_shard, shard_paths
 from fastsag.lead_sheet import from_record
-from fastsag.mel import LogMel, normalize
+from fastsag.mel import LogMel
 
 ACCOMPANIMENT_DBFS = -18.0  # level of the accompaniments that a model learns to play at
-_VERSION = 1  # raise when the content of a cache file changes
+_NORMALISATION = ("normalize", "norm_min", "norm_max")  # of the mel; cached without
+_VERSION = 2  # raise when the content of a cache file changes
 
 
 @dataclass(frozen=True)
 class Song:
     """Features of one record, time last or first as the model takes them, float16.
 
-    voice: S_v (S, D). accompaniment: S_nv (S, D). mel: (M, T), normalised. plan: (P, T).
+    voice: S_v (S, D). accompaniment: S_nv (S, D). mel: (M, T) of the accompaniment and vocal_mel:
+    (M, T) of the voice, log units, so that one cache serves with and without normalisation;
+    vocal_mel is empty where it was not asked for. plan: (P, T).
     beat, bar: phases in turns at semantic frames (S,). chord: index in `CHORDS` (S,), -1 outside
     the song. metre: beats a bar. key: key index. song: id shared by versions of one voice.
     """
@@ -51,6 +54,7 @@ class Song:
     key: int
     song: str
     split: str
+    vocal_mel: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.float16))
 
 
 class FeatureExtractor:
@@ -72,13 +76,14 @@ class FeatureExtractor:
         """`vocals` and `accompaniment` (N,) float32 at the mel's sample rate."""
         rate = self.mel_config.sample_rate
         vocals = add_noise(vocals, self.noise, seed=str(meta["song"]))
-        voice = self._semantics(self.encoder.prepare(vocals))
+        vocals = self.encoder.prepare(vocals)
+        voice = self._semantics(vocals)
         if isinstance(self.encoder_config, MertConfig):
             accompaniment = self.encoder.prepare(accompaniment)
         else:
             gain = 10 ** ((ACCOMPANIMENT_DBFS + 20) / 20) * level_gain(accompaniment, rate)
             accompaniment = accompaniment * np.float32(gain)
-        log_mel = self.mel(torch.from_numpy(accompaniment).float().unsqueeze(0))[0]
+        log_mel = self._log_mel(accompaniment)
         sheet = from_record(meta)
         mel_times = (np.arange(log_mel.shape[-1]) + 0.5) / self.mel_config.frame_rate
         times = (np.arange(len(voice)) + 0.5) / self.encoder.rate_hz
@@ -86,7 +91,8 @@ class FeatureExtractor:
         return Song(
             voice=voice,
             accompaniment=self._semantics(accompaniment),
-            mel=normalize(log_mel, self.mel_config).half().numpy(),
+            mel=log_mel,
+            vocal_mel=self._log_mel(vocals),
             plan=sheet.features(mel_times).astype(np.float16),
             beat=(position % 1).astype(np.float16),
             bar=((position - sheet.first_downbeat) / sheet.beats_per_bar % 1).astype(np.float16),
@@ -97,14 +103,26 @@ class FeatureExtractor:
             split=str(meta["split"]),
         )
 
+    def _log_mel(self, samples: np.ndarray) -> np.ndarray:
+        return self.mel(torch.from_numpy(samples).float().unsqueeze(0))[0].half().numpy()
+
     def _semantics(self, samples: np.ndarray) -> np.ndarray:
         frames = len(samples) // self.encoder.hop_length
         return encode(self.encoder, samples.astype(np.float32))[:frames].half().numpy()
 
 
+def cores() -> int:
+    """Cores that this process may use: fewer than the machine has in a container or a job."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on macOS
+        return os.cpu_count() or 1
+
+
 def digest(mel: MelConfig, encoder: MelodicConfig | MertConfig, noise: VoiceNoise) -> str:
     """Names the features that these settings give."""
-    text = dump(mel) + dump(encoder) + f"{_VERSION} {ACCOMPANIMENT_DBFS}"
+    spectrogram = mel.model_copy(update=dict.fromkeys(_NORMALISATION))
+    text = dump(spectrogram) + dump(encoder) + f"{_VERSION} {ACCOMPANIMENT_DBFS}"
     if noise != VoiceNoise():
         text += dump(noise)
     return hashlib.sha256(text.encode()).hexdigest()[:10]
@@ -132,8 +150,9 @@ def load_songs(
     splits: tuple[str, ...],
     progress: Callable[[int, int], None] | None = None,
     noise: VoiceNoise | None = None,
+    vocal_mel: bool = False,
 ) -> list[Song]:
-    """All songs of the shards in `folder` that belong to `splits`.
+    """All songs of the shards in `folder` that belong to `splits`; with the voice's mel or not.
 
     Features that are not cached yet are computed first, in one process for each core;
     `progress` is told of (shards done, shards to do).
@@ -148,7 +167,7 @@ def load_songs(
     todo = [pair for pair in zip(paths, caches, strict=True) if not pair[1].exists()]
     if todo:
         context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(os.cpu_count(), mp_context=context) as pool:
+        with ProcessPoolExecutor(cores(), mp_context=context) as pool:
             futures = [pool.submit(_extract_shard, *pair, mel, encoder, noise) for pair in todo]
             for done, future in enumerate(as_completed(futures), 1):
                 future.result()
@@ -157,7 +176,7 @@ def load_songs(
     songs: list[Song] = []
     for cache in caches:
         with np.load(cache, allow_pickle=False) as arrays:
-            songs.extend(song for song in _unflatten(arrays) if song.split in splits)
+            songs.extend(_unflatten(arrays, splits, vocal_mel))
     return songs
 
 
@@ -180,7 +199,7 @@ def _extract_shard(
     os.replace(temporary, cache)
 
 
-_ARRAYS = ("voice", "accompaniment", "mel", "plan", "beat", "bar", "chord")
+_ARRAYS = ("voice", "accompaniment", "mel", "vocal_mel", "plan", "beat", "bar", "chord")
 _SCALARS = ("metre", "key", "song", "split")
 
 
@@ -191,16 +210,15 @@ def _flatten(songs: list[Song]) -> dict[str, np.ndarray]:
     return flat
 
 
-def _unflatten(arrays: Any) -> list[Song]:
+def _unflatten(arrays: Any, splits: tuple[str, ...], vocal_mel: bool) -> Iterator[Song]:
     columns = {name: arrays[name].tolist() for name in _SCALARS}
-    count = len(columns["song"])
-    return [
-        Song(
-            **{name: arrays[f"{i}.{name}"] for name in _ARRAYS},
-            **{name: columns[name][i] for name in _SCALARS},
-        )
-        for i in range(count)
-    ]
+    absent = () if vocal_mel else ("vocal_mel",)  # an array is read when it is asked for
+    for i, split in enumerate(columns["split"]):
+        if split in splits:
+            yield Song(
+                **{name: arrays[f"{i}.{name}"] for name in _ARRAYS if name not in absent},
+                **{name: columns[name][i] for name in _SCALARS},
+            )
 
 
 def chord_track(meta: dict[str, Any], times: np.ndarray) -> np.ndarray:

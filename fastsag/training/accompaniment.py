@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import lightning.pytorch as lightning
@@ -16,6 +17,7 @@ from fastsag.training.loop import build_optimizer
 
 CONDITION_DROPOUT = 0.12  # share of crops that train the null condition of guidance
 STYLE_DROPOUT = 0.15  # share of crops that do not say their style
+VALIDATION_SEED = 1
 CONTEXT_SHARE = 0.6  # share of crops that know their first frames, as later windows do
 
 
@@ -23,7 +25,8 @@ class AccompanimentTraining(lightning.LightningModule):
     """Trains projection, prior and denoiser of `FastSAG`; the planner has a training of its own.
 
     A batch is what `CropDataset` gives: voice (B, S, D), accompaniment (B, S, D), mel (B, M, T),
-    plan (B, P, T).
+    plan (B, P, T), item (B,), and vocal_mel (B, M, T) for models that read it. What is drawn at
+    random for an item depends on (seed, item) alone, not on the batch or process it came in.
     """
 
     def __init__(self, config: Config) -> None:
@@ -33,28 +36,28 @@ class AccompanimentTraining(lightning.LightningModule):
         if self.model.planner is not None:
             self.model.planner.requires_grad_(False)
 
-    def terms(self, batch: dict[str, Tensor], generator: torch.Generator | None) -> dict[str, Any]:
-        """The named losses of one batch."""
+    def terms(self, batch: dict[str, Tensor], seed: int) -> dict[str, Tensor]:
+        """The named losses of one batch, whose random part comes from `seed` and its items."""
         edm, weights = self.config.edm, self.config.loss
         mel = batch["mel"]
+        draws = Draws(seed, batch["item"], mel.device)
         plan = context = None
         if self.model.planner is not None:
-            plan = _drop_style(batch["plan"], generator)
+            plan = _drop_style(batch["plan"], draws)
         if self.model.context:
-            context = _context(mel, self.config.window.context, generator)
-        conditions = self.model.condition(batch["voice"], mel.shape[-1], plan, context)
+            context = _context(mel, self.config.window.context, draws)
+        conditions = self.model.condition(
+            batch["voice"], mel.shape[-1], plan, context, batch.get("vocal_mel")
+        )
         pad = conditions.channels.shape[-1] - mel.shape[-1]
         target = torch.nn.functional.pad(mel, (0, pad))
         channels = conditions.channels
         if self.model.planner is not None:
-            dropped = _chosen(len(mel), CONDITION_DROPOUT, mel, generator)
-            channels = torch.where(dropped, conditions.null, channels)
-        sigma = losses.noise_levels(len(mel), edm.P_mean, edm.P_std, generator, mel.device)
-        noise = torch.randn(target.shape, generator=generator, device=mel.device)
-        noisy = target + noise * sigma[:, None, None]
+            channels = torch.where(draws.chosen(CONDITION_DROPOUT), conditions.null, channels)
+        sigma = (edm.P_mean + edm.P_std * draws.normal(())).exp()  # Eq. 3
+        noisy = target + draws.normal(target.shape[1:]) * sigma[:, None, None]
         denoised = self.model.denoiser(noisy, sigma, channels, conditions.mask)
-        return {
-            "semantic": losses.semantic_loss(conditions.semantics, batch["accompaniment"]),
+        terms = {
             "prior": losses.prior_loss(
                 conditions.prior, target, conditions.mask, weights.prior_kind
             ),
@@ -68,9 +71,13 @@ class AccompanimentTraining(lightning.LightningModule):
                 weights.count_padding,
             ),
         }
+        if conditions.semantics is not None:
+            truth = batch["accompaniment"]
+            terms["semantic"] = losses.semantic_loss(conditions.semantics, truth)
+        return terms
 
     def training_step(self, batch: dict[str, Tensor], index: int) -> Tensor:
-        terms = self.terms(batch, None)
+        terms = self.terms(batch, self.config.training.seed)
         weights = self.config.loss
         total = losses.total(terms, {name: getattr(weights, name) for name in terms})
         self.log_dict({f"train/{name}": value.detach() for name, value in terms.items()})
@@ -78,8 +85,7 @@ class AccompanimentTraining(lightning.LightningModule):
         return total
 
     def validation_step(self, batch: dict[str, Tensor], index: int) -> None:
-        generator = torch.Generator(batch["mel"].device).manual_seed(index)
-        terms = self.terms(batch, generator)
+        terms = self.terms(batch, VALIDATION_SEED)
         self.log_dict(
             {f"validation/{name}": value for name, value in terms.items()},
             batch_size=len(batch["mel"]),
@@ -104,21 +110,39 @@ class AccompanimentTraining(lightning.LightningModule):
         return build_optimizer(trained, self.config.training)
 
 
-def _chosen(count: int, share: float, like: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Boolean (count, 1, 1), true with probability `share`."""
-    return torch.rand(count, 1, 1, generator=generator, device=like.device) < share
+class Draws:
+    """Random numbers of each item of a batch from (seed, item), whatever batch it is in."""
+
+    def __init__(self, seed: int, items: Tensor, device: torch.device) -> None:
+        self.device = device
+        self.generators = [
+            torch.Generator(device).manual_seed((seed + 1) * 1_000_000_007 + item)
+            for item in items.tolist()
+        ]
+
+    def normal(self, shape: Sequence[int]) -> Tensor:
+        """Standard normal (B, *shape)."""
+        return self._stack(torch.randn, shape)
+
+    def chosen(self, share: float) -> Tensor:
+        """Boolean (B, 1, 1), true with probability `share`."""
+        return self._stack(torch.rand, (1, 1)) < share
+
+    def _stack(self, draw: Callable[..., Tensor], shape: Sequence[int]) -> Tensor:
+        parts = [draw(shape, generator=part, device=self.device) for part in self.generators]
+        return torch.stack(parts)
 
 
-def _drop_style(plan: Tensor, generator: torch.Generator | None) -> Tensor:
+def _drop_style(plan: Tensor, draws: Draws) -> Tensor:
     """Plan (B, P, T) with the style rows zeroed in some crops."""
     first = PLAN_FEATURES - len(STYLES)
-    keep = ~_chosen(len(plan), STYLE_DROPOUT, plan, generator)
+    keep = ~draws.chosen(STYLE_DROPOUT)
     return torch.cat([plan[:, :first], plan[:, first:] * keep], dim=1)
 
 
-def _context(mel: Tensor, frames: int, generator: torch.Generator | None) -> Tensor:
+def _context(mel: Tensor, frames: int, draws: Draws) -> Tensor:
     """Context (B, M + 1, T): the first `frames` of some crops, as a later window knows them."""
     known = torch.zeros_like(mel[:, :1])
     known[:, :, :frames] = 1
-    known = known * _chosen(len(mel), CONTEXT_SHARE, mel, generator)
+    known = known * draws.chosen(CONTEXT_SHARE)
     return torch.cat([mel * known, known], dim=1)
