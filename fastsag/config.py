@@ -219,7 +219,8 @@ class TrainingConfig(Strict):
     """How a run is trained; the same settings serve model, planner and vocoder."""
 
     steps: int = 500_000
-    batch_size: int = 28
+    batch_size: int = 28  # items of a step, over all processes
+    accumulate: int = 1  # parts a process computes its share of a step in; saves memory
     crop_frames: int = 937  # mel frames of one training crop
     learning_rate: float = 1e-4
     warmup_steps: int = 0
@@ -233,7 +234,11 @@ class TrainingConfig(Strict):
     precision: Literal["fp32", "bf16"] = "fp32"
     seed: int = 0
     validate_every: int = 1_000  # steps
+    previews: int = 2  # held-out crops that each validation generates, draws and sounds
     save_every: int = 500  # steps
+    shards_in_memory: int = 128  # of each source; more pass through
+    crops_per_shard: int = 64  # drawn for each shard that enters memory
+    lanes: int = 8  # parts of a source that load by themselves; a multiple of the processes
 
 
 class VocoderTraining(Strict):

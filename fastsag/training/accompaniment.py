@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 import lightning.pytorch as lightning
 import torch
@@ -12,13 +14,27 @@ from torch import Tensor
 from fastsag import losses
 from fastsag.config import Config
 from fastsag.lead_sheet import PLAN_FEATURES, STYLES
-from fastsag.model import FastSAG, build
+from fastsag.model import Conditions, FastSAG, build
 from fastsag.training.loop import build_optimizer
 
 CONDITION_DROPOUT = 0.12  # share of crops that train the null condition of guidance
 STYLE_DROPOUT = 0.15  # share of crops that do not say their style
 VALIDATION_SEED = 1
+LEVELS = (-0.6745, 0.0, 0.6745)  # quartiles of ln(sigma), in standard deviations
 CONTEXT_SHARE = 0.6  # share of crops that know their first frames, as later windows do
+
+
+class Estimate(NamedTuple):
+    """A batch denoised once.
+
+    conditions: what the denoiser was told. target: mel (B, M, T'), padded as the network needs.
+    sigma: noise levels (B,). denoised: (B, M, T').
+    """
+
+    conditions: Conditions
+    target: Tensor
+    sigma: Tensor
+    denoised: Tensor
 
 
 class AccompanimentTraining(lightning.LightningModule):
@@ -36,19 +52,17 @@ class AccompanimentTraining(lightning.LightningModule):
         if self.model.planner is not None:
             self.model.planner.requires_grad_(False)
 
-    def terms(self, batch: dict[str, Tensor], seed: int) -> dict[str, Tensor]:
-        """The named losses of one batch, whose random part comes from `seed` and its items."""
-        edm, weights = self.config.edm, self.config.loss
-        mel = batch["mel"]
+    def estimate(self, batch: dict[str, Tensor], seed: int) -> Estimate:
+        """One denoising of each item at a random noise level; `seed` and the item choose it."""
+        edm, mel = self.config.edm, batch["mel"]
         draws = Draws(seed, batch["item"], mel.device)
         plan = context = None
         if self.model.planner is not None:
             plan = _drop_style(batch["plan"], draws)
         if self.model.context:
             context = _context(mel, self.config.window.context, draws)
-        conditions = self.model.condition(
-            batch["voice"], mel.shape[-1], plan, context, batch.get("vocal_mel")
-        )
+        heard = batch["vocal_mel"] if self.model.vocal_mel else None
+        conditions = self.model.condition(batch["voice"], mel.shape[-1], plan, context, heard)
         pad = conditions.channels.shape[-1] - mel.shape[-1]
         target = torch.nn.functional.pad(mel, (0, pad))
         channels = conditions.channels
@@ -57,39 +71,70 @@ class AccompanimentTraining(lightning.LightningModule):
         sigma = (edm.P_mean + edm.P_std * draws.normal(())).exp()  # Eq. 3
         noisy = target + draws.normal(target.shape[1:]) * sigma[:, None, None]
         denoised = self.model.denoiser(noisy, sigma, channels, conditions.mask)
+        return Estimate(conditions, target, sigma, denoised)
+
+    def terms(self, batch: dict[str, Tensor], estimate: Estimate) -> dict[str, Tensor]:
+        """The named losses (Eq. 9-11)."""
+        conditions, target, _, _ = estimate
+        kind = self.config.loss.prior_kind
         terms = {
-            "prior": losses.prior_loss(
-                conditions.prior, target, conditions.mask, weights.prior_kind
-            ),
-            "diffusion": losses.diffusion_loss(
-                denoised,
-                target,
-                sigma,
-                edm.sigma_data,
-                conditions.mask,
-                weights.diffusion_weighting,
-                weights.count_padding,
-            ),
+            "prior": losses.prior_loss(conditions.prior, target, conditions.mask, kind),
+            "diffusion": self._diffusion(estimate),
         }
         if conditions.semantics is not None:
             truth = batch["accompaniment"]
             terms["semantic"] = losses.semantic_loss(conditions.semantics, truth)
         return terms
 
+    def _diffusion(self, estimate: Estimate, items: slice = slice(None)) -> Tensor:
+        conditions, target, sigma, denoised = estimate
+        mask, weights = conditions.mask, self.config.loss
+        return losses.diffusion_loss(
+            denoised[items],
+            target[items],
+            sigma[items],
+            self.config.edm.sigma_data,
+            None if mask is None else mask[items],
+            weights.diffusion_weighting,
+            weights.count_padding,
+        )
+
     def training_step(self, batch: dict[str, Tensor], index: int) -> Tensor:
-        terms = self.terms(batch, self.config.training.seed)
+        terms = self.terms(batch, self.estimate(batch, self.config.training.seed))
         weights = self.config.loss
         total = losses.total(terms, {name: getattr(weights, name) for name in terms})
-        self.log_dict({f"train/{name}": value.detach() for name, value in terms.items()})
-        self.log("train/loss", total.detach(), prog_bar=True)
+        logged = {f"train/{name}": value.detach() for name, value in terms.items()}
+        self.log_dict(logged | {"train/loss": total.detach()}, sync_dist=True)
         return total
 
+    def on_validation_epoch_start(self) -> None:
+        self.by_level = torch.zeros(len(LEVELS) + 1, 2, device=self.device)
+
     def validation_step(self, batch: dict[str, Tensor], index: int) -> None:
-        terms = self.terms(batch, VALIDATION_SEED)
+        estimate = self.estimate(batch, VALIDATION_SEED)
+        terms = self.terms(batch, estimate)
         self.log_dict(
             {f"validation/{name}": value for name, value in terms.items()},
             batch_size=len(batch["mel"]),
+            sync_dist=True,
         )
+        edges = torch.tensor(self._edges(), device=self.device)
+        for item, level in enumerate(torch.bucketize(estimate.sigma, edges).tolist()):
+            loss = self._diffusion(estimate, slice(item, item + 1))
+            self.by_level[level] += torch.stack([loss, torch.ones_like(loss)])
+
+    def on_validation_epoch_end(self) -> None:
+        """Logs the diffusion loss by noise level, under noise/LOWEST-HIGHEST."""
+        sums = self.trainer.strategy.reduce(self.by_level, reduce_op="sum")
+        edges = ["0", *(f"{edge:.2g}" for edge in self._edges()), "inf"]
+        for (low, high), (loss, count) in zip(pairwise(edges), sums.tolist(), strict=True):
+            if count:
+                self.log(f"noise/{low}-{high}", loss / count)
+
+    def _edges(self) -> list[float]:
+        """Noise levels that part the training distribution at `LEVELS`."""
+        edm = self.config.edm
+        return [math.exp(edm.P_mean + edm.P_std * level) for level in LEVELS]
 
     def configure_gradient_clipping(
         self,
