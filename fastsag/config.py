@@ -241,6 +241,28 @@ class TrainingConfig(Strict):
     lanes: int = 8  # parts of a source that load by themselves; a multiple of the processes
 
 
+class MelAugmentation(Strict):
+    """What is done to the mels of vocoder training, so that errors of a made mel are forgiven."""
+
+    noise: float = 0.1  # log units, largest standard deviation of white noise
+    blur: float = 0.0  # share of crops whose mel is smoothed over neighbouring bands and frames
+    tilt: float = 0.0  # log units, largest drift of the level over the bands
+
+
+class AdversarialConfig(Strict):
+    """Discriminators, and how much their opinion counts against the spectral losses."""
+
+    periods: tuple[int, ...] = (2, 3, 5, 7, 11)  # samples
+    resolutions: tuple[int, ...] = (512, 1024, 2048)  # n_fft
+    channels: int = 16
+    every: int = 2  # steps of the vocoder to one of the discriminators
+    start: int = 0  # step from which the vocoder listens to them
+    learning_rate: float = 2e-4
+    weight: float = 1.0
+    feature_weight: float = 2.0
+    mel_weight: float = 1.0  # of the multi-resolution mel loss
+
+
 class VocoderTraining(Strict):
     """A vocoder and how it is trained (`configs/vocoder/*.yaml`)."""
 
@@ -248,6 +270,14 @@ class VocoderTraining(Strict):
     mel: MelConfig
     vocoder: VocosConfig
     training: TrainingConfig
+    augmentation: MelAugmentation = MelAugmentation()
+    adversarial: AdversarialConfig | None = None  # None: spectral losses alone
+
+    @model_validator(mode="after")
+    def _adversarial_steps_are_whole(self) -> VocoderTraining:
+        if self.adversarial is not None and self.training.accumulate != 1:
+            raise ValueError("training.accumulate: must be 1 with adversarial losses")
+        return self
 
 
 class Config(Strict):

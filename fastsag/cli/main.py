@@ -9,6 +9,7 @@ import typer
 from fastsag.cli.accompany import accompany
 from fastsag.cli.checkpoint import app as checkpoint_app
 from fastsag.cli.evaluate import app as evaluate_app
+from fastsag.cli.finetune import finetune
 from fastsag.cli.lead_sheet import lead_sheet
 from fastsag.cli.listen import app as listen_app
 from fastsag.cli.songs import app as songs_app
@@ -30,6 +31,7 @@ app.command(name="lead-sheet")(lead_sheet)
 app.add_typer(songs_app, name="songs")
 app.command()(train)
 app.command(name="train-vocoder")(train_vocoder)
+app.command()(finetune)
 app.add_typer(evaluate_app, name="evaluate")
 app.add_typer(listen_app, name="listen")
 app.add_typer(checkpoint_app, name="checkpoint")

@@ -53,8 +53,8 @@ def train(
         typer.Option(metavar="FILE", help="Apply CONFIG's changes to this configuration instead."),
     ] = None,
     init: Annotated[
-        Path | None,
-        typer.Option(metavar="RUN", help="Start from the averaged weights of another run."),
+        str | None,
+        typer.Option(metavar="RUN", help="Start from the weights of a run or a checkpoint."),
     ] = None,
     cache: Annotated[
         Path | None,
@@ -115,7 +115,7 @@ def _train_model(
     streams: list[Stream],
     features: Features,
     out: Path,
-    init: Path | None,
+    init: str | None,
     devices: int | str,
     nodes: int,
 ) -> None:
@@ -132,7 +132,7 @@ def _train_planner(
     streams: list[Stream],
     features: Features,
     out: Path,
-    init: Path | None,
+    init: str | None,
     devices: int | str,
     nodes: int,
 ) -> None:

@@ -21,6 +21,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from fastsag import checkpoint
 from fastsag.audio import write_text
 from fastsag.config import Strict, TrainingConfig, dump
 from fastsag.errors import UserError
@@ -100,6 +101,7 @@ def fit(
         accelerator="auto",
         devices=devices,
         num_nodes=nodes,
+        strategy=_strategy(manual, devices, nodes),
         use_distributed_sampler=False,
         max_steps=training.steps,
         precision="bf16-mixed" if training.precision == "bf16" else "32-true",
@@ -128,15 +130,21 @@ def fit(
         trainer.validate(module, batches, verbose=False)
 
 
-def started(module: ModuleT, init: Path | None) -> ModuleT:
-    """`module` with the averaged weights of the run `init`; as it is for None.
+def _strategy(manual: bool, devices: int | str, nodes: int) -> str:
+    """Lightning's choice; with two optimizers a backward pass does not reach every weight."""
+    many = nodes > 1 or (torch.cuda.device_count() if devices == "auto" else int(devices)) > 1
+    return "ddp_find_unused_parameters_true" if manual and many else "auto"
+
+
+def started(module: ModuleT, init: str | Path | None) -> ModuleT:
+    """`module` with the weights of `init`, a run (averaged) or a checkpoint; as it is for None.
 
     Raises:
-        UserError: the run has no checkpoint, or trained something of another shape.
+        UserError: neither, or the weights are of another shape.
     """
     if init is None:
         return module
-    weights = averaged_weights(init)
+    weights = initial_weights(init)
     shapes = {name: parameter.shape for name, parameter in trained(module)}
     wrong = [
         name for name, shape in shapes.items() if getattr(weights.get(name), "shape", 0) != shape
@@ -146,8 +154,25 @@ def started(module: ModuleT, init: Path | None) -> ModuleT:
             f"{init}: its weights do not fit ({', '.join(wrong[:4])}); "
             "start from a run of the same part and sizes"
         )
-    module.load_state_dict({name: weights[name] for name in shapes}, strict=False)
+    module.load_state_dict(
+        {k: weights[k] for k in weights if k in module.state_dict()}, strict=False
+    )
     return module
+
+
+def initial_weights(source: str | Path) -> dict[str, Tensor]:
+    """Weights under the names of a run: of a run folder, or of a checkpoint by name or folder.
+
+    Raises:
+        UserError: neither.
+    """
+    if Path(source).is_dir() and not (Path(source) / checkpoint.MODEL).exists():
+        return averaged_weights(Path(source))
+    _, model, vocoder = checkpoint.load(source)
+    weights = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    weights |= {f"vocoder.{name}": tensor for name, tensor in vocoder.state_dict().items()}
+    planner = {} if model.planner is None else model.planner.state_dict()
+    return weights | {f"planner.{name}": tensor for name, tensor in planner.items()}
 
 
 def averaged_weights(run: Path) -> dict[str, Tensor]:
