@@ -137,7 +137,7 @@ def test_a_run_starts_from_another(tmp_path):
     other.net = torch.nn.Sequential(torch.nn.Linear(4, 9), torch.nn.Linear(9, 1))
     with pytest.raises(UserError, match=r"do not fit \(net\.0\.weight"):
         started(other, tmp_path)
-    with pytest.raises(UserError, match="no checkpoint"):
+    with pytest.raises(UserError, match="unknown checkpoint"):
         started(Module(training), tmp_path / "nowhere")
 
 
