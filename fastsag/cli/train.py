@@ -97,7 +97,8 @@ def train(
 
     torch.manual_seed(resolved.training.seed)  # initial weights
     streams = open_sources(data or ["corpus"], out / "generated", cache)
-    features = Features(resolved.mel, resolved.encoder, resolved.training.noise)
+    planned = resolved.planner is not None
+    features = Features(resolved.mel, resolved.encoder, resolved.training.noise, planned=planned)
     if part is Part.planner:
         _train_planner(resolved, streams, features, out, init, devices or "auto", nodes)
     else:

@@ -42,6 +42,8 @@ _SEARCHED_SHARDS = 64  # of a lane, for a song that can be used
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*:")  # https://..., gs://..., pipe:...
 _WEIGHTED = re.compile(r"(?P<where>.+)@(?P<weight>\d+(\.\d+)?)")
 
+_REMEDY = "use a larger corpus"
+
 Progress = Callable[[int, int], None]  # shards ready, shards wanted
 
 
@@ -85,12 +87,16 @@ class Stream:
 
 @dataclass(frozen=True)
 class Features:
-    """What is computed from records (see `FeatureExtractor`); vocal_mel: read it too."""
+    """What is computed from records (see `FeatureExtractor`), and what is read of it.
+
+    vocal_mel: the voice's mel too. planned: only songs whose beats, chords and key are known.
+    """
 
     mel: MelConfig
     encoder: MelodicConfig | MertConfig
     noise: VoiceNoise
     vocal_mel: bool = False
+    planned: bool = False
 
     def cache(self, shard: Shard) -> Path:
         """The file with a shard's features."""
@@ -211,7 +217,7 @@ class Loader:
         songs = list(read_features(cache, self.splits, settings.vocal_mel))
         if shard.temporary:
             cache.unlink(missing_ok=True)
-        return songs
+        return [song for song in songs if song.planned or not settings.planned]
 
 
 def held_out_songs(
@@ -261,8 +267,12 @@ def _songs(
         loader.close()
     if not songs:
         names = ", ".join(stream.name for stream in streams)
-        raise UserError(f"{names}: no song of the {split} split; use a larger corpus")
+        raise UserError(f"{names}: no song of the {split} split{_known(features)}; {_REMEDY}")
     return songs
+
+
+def _known(features: Features) -> str:
+    return " whose beats and chords are known (fastsag finetune needs none)" * features.planned
 
 
 @dataclass
@@ -363,6 +373,6 @@ class StreamCrops(Dataset[dict[str, Tensor]]):
                 return usable
         seconds = self.frames / self.features.mel.frame_rate
         raise UserError(
-            f"{stream.name}: no song of the train split that lasts {seconds:.1f} s; "
-            "use a larger corpus or a smaller training.crop_frames"
+            f"{stream.name}: no song of the train split that lasts {seconds:.1f} s"
+            f"{_known(self.features)}; {_REMEDY} or a smaller training.crop_frames"
         )

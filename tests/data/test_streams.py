@@ -1,5 +1,6 @@
 """Streams: the same crops whatever came before, from any process, from far away and without end."""
 
+import dataclasses
 import functools
 import http.server
 import threading
@@ -41,8 +42,6 @@ def loaded(monkeypatch, song) -> Counter:
     counts: Counter = Counter()
 
     def load(self, shard):
-        import dataclasses
-
         counts[shard.origin] += 1
         return [dataclasses.replace(song, song=shard.origin)]
 
@@ -154,3 +153,13 @@ def test_songs_too_short_to_train_on_are_named(tmp_path):
     stream = open_stream(str(write_corpus(tmp_path, shards=1)))
     with pytest.raises(UserError, match=r"lasts 10\.9 s.*crop_frames"):
         StreamCrops([stream], FEATURES, 1024, 1, 0)[0]
+
+
+def test_songs_without_beats_are_for_models_without_a_planner(tmp_path):
+    stream = open_stream(str(write_corpus(tmp_path, shards=1, plan=False)))
+    assert StreamCrops([stream], FEATURES, 64, 1, 0)[0]["plan"].abs().sum() == 0
+    planned = dataclasses.replace(FEATURES, planned=True)
+    with pytest.raises(UserError, match="beats and chords are known.*finetune"):
+        StreamCrops([stream], planned, 64, 1, 0)[0]
+    with pytest.raises(UserError, match="validation split whose beats"):
+        held_out_songs([stream], planned, 4)
