@@ -2,9 +2,9 @@
 
 Crop i depends on (seed, i) alone, so that a run resumes anywhere and any number of processes draws
 the same crops. A corpus that is larger than memory passes through it: each stream holds a window of
-shards, from which the oldest leaves and a new one enters after a fixed number of crops. Windows are
-kept apart by lane (crop i belongs to lane i mod `lanes`), so that a process loads only the shards
-of the crops it draws.
+shards, into which a new one enters after a fixed number of crops, and the oldest leaves once it is
+full. Windows are kept apart by lane (crop i belongs to lane i mod `lanes`), so that a process loads
+only the shards of the crops it draws.
 """
 
 from __future__ import annotations
@@ -343,8 +343,8 @@ class StreamCrops(Dataset[dict[str, Tensor]]):
         else:
             crops = index * float(self.shares[number])
             at = int(crops / (lanes * window.crops_per_shard))
-            size = max(1, window.shards // lanes)
-            wanted = range(at * lanes + lane, (at + size) * lanes + lane, lanes)
+            first = max(0, at + 1 - max(1, window.shards // lanes))
+            wanted = range(first * lanes + lane, (at + 1) * lanes + lane, lanes)
         pool = self.pools.setdefault((number, lane), _Pool())
         if pool.at != at:
             self._move(stream, pool, at, wanted, whole)

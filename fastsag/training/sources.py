@@ -12,7 +12,7 @@ from fastsag.data.shards import Record
 from fastsag.data.streams import Shard, Stream, open_stream, weighted
 from fastsag.errors import UserError
 
-_SONGS = 8  # of a generated shard
+_HELD_OUT_SONGS = 8
 _BANDS = 2  # that accompany each of them
 _HELD_OUT_SEED = 500_000  # added to the seed of the songs for validation
 
@@ -49,33 +49,29 @@ def _songs(where: str, weight: float, scratch: Path) -> Stream:
 
     check_programs()
     seed, folder = int(seed_text), str(scratch)
-    held_out = _shard(folder, seed + _HELD_OUT_SEED, "validation", 0)
-    return Stream(
-        where,
-        weight,
-        made=partial(_shard, folder, seed, "train"),
-        held_out=(dataclasses.replace(held_out, temporary=False),),
-    )
+    made = partial(_shard, folder, seed, "train", temporary=True)
+    held_out = partial(_shard, folder, seed + _HELD_OUT_SEED, "validation", temporary=False)
+    return Stream(where, weight, (), made, tuple(map(held_out, range(_HELD_OUT_SONGS))))
 
 
-def _shard(folder: str, seed: int, split: str, number: int) -> Shard:
+def _shard(folder: str, seed: int, split: str, number: int, *, temporary: bool) -> Shard:
+    """Song `number`, with its bands, as a shard of its own."""
     name = f"songs-{seed}-{number}"
     records = partial(generated_records, seed, number, split)
-    return Shard(name, records, f"{folder}/{name}", temporary=True)
+    return Shard(name, records, f"{folder}/{name}", temporary)
 
 
 def generated_records(seed: int, number: int, split: str) -> Iterator[Record]:
-    """The records of generated shard `number`, all of them of one split; songs that fail are told.
+    """The records of song `number`, of one split; none, and a word about it, if it fails.
 
-    A few grooves of MMA cannot play every chord: such a song is left out, as in a corpus.
+    A few grooves cannot play every chord: such a song is left out, as in a corpus.
     """
     from fastsag.songs.generator import song_records
 
-    for index in range(number * _SONGS, (number + 1) * _SONGS):
-        try:
-            records = list(song_records(seed, index, _BANDS))
-        except Exception as error:
-            print(f"song {seed}-{index} left out: {error}", file=sys.stderr)
-            continue
-        for record in records:
-            yield dataclasses.replace(record, meta={**record.meta, "split": split})
+    try:
+        records = list(song_records(seed, number, _BANDS))
+    except Exception as error:
+        print(f"song {seed}-{number} left out: {error}", file=sys.stderr)
+        return
+    for record in records:
+        yield dataclasses.replace(record, meta={**record.meta, "split": split})
