@@ -94,11 +94,12 @@ def test_killed_at_37_of_60_it_ends_with_the_same_weights(whole, corpus, tmp_pat
     assert "already trained for 60 steps" in again.stdout
 
 
+@pytest.mark.slow
 def test_two_processes_are_one_with_the_whole_batch(corpus, tmp_path):
     """Shows 2: gloo, two processes with four items each against one with eight."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    # Perceiver and padding left aside, nothing in debug.yaml is random beyond its items.
+    # A Perceiver drops frames at random by process; debug.yaml has none.
     settings = ["training.steps=20", "training.validate_every=20", "training.batch_size=8"]
     curves, weights = {}, {}
     for devices in (1, 2):

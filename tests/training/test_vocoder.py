@@ -57,6 +57,7 @@ class Killed(Exception):
     pass
 
 
+@pytest.mark.slow
 def test_adversarial_training_resumes_to_the_bit(tmp_path, monkeypatch):
     config = tiny()
     start = {k: v.clone() for k, v in VocoderModule(config).state_dict().items()}
