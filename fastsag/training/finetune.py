@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from lightning.pytorch.utilities import rank_zero_only
+
 from fastsag import audio, checkpoint
 from fastsag import config as configuration
 from fastsag.audio import Recording
@@ -162,13 +164,18 @@ def settings_of(config: Config, overrides: Callable[[dict[str, Any]], dict[str, 
 
 
 def export(run: Path, config: Config, source: str) -> Path:
-    """The checkpoint of a run, with the vocoder of the checkpoint it started from."""
+    """The checkpoint of a run, with the vocoder of the checkpoint it started from.
+
+    Of several processes the first one writes it.
+    """
+    folder = run / CHECKPOINT
+    if getattr(rank_zero_only, "rank", 0):
+        return folder
     _, _, vocoder = checkpoint.load(source)
     weights = {
         name.removeprefix("model."): tensor
         for name, tensor in averaged_weights(run).items()
         if name.startswith("model.")
     }
-    folder = run / CHECKPOINT
     checkpoint.export(folder, config, weights, vocoder.state_dict())
     return folder
