@@ -68,7 +68,7 @@ class AccompanimentTraining(lightning.LightningModule):
         channels = conditions.channels
         if self.model.planner is not None:
             channels = torch.where(draws.chosen(CONDITION_DROPOUT), conditions.null, channels)
-        sigma = (edm.P_mean + edm.P_std * draws.normal(())).exp()  # Eq. 3
+        sigma = losses.noise_levels(draws.normal(()), edm.P_mean, edm.P_std)
         noisy = target + draws.normal(target.shape[1:]) * sigma[:, None, None]
         denoised = self.model.denoiser(noisy, sigma, channels, conditions.mask)
         return Estimate(conditions, target, sigma, denoised)
