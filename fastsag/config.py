@@ -2,7 +2,7 @@
 
 One `Config` describes a whole system: the spectrogram contract, the frozen semantic encoder, the
 trained parts and how they are sampled. The paper's size and the compact size are two YAML files
-of this one model.
+of this one model. A file with `base: OTHER.yaml` holds only what it changes in the other.
 """
 
 from __future__ import annotations
@@ -238,7 +238,8 @@ class TrainingConfig(Strict):
     """How a run is trained; the same settings serve model, planner and vocoder."""
 
     steps: int = 500_000
-    batch_size: int = 28
+    batch_size: int = 28  # items of a step, over all processes
+    accumulate: int = 1  # parts a process computes its share of a step in; saves memory
     crop_frames: int = 937  # mel frames of one training crop
     learning_rate: float = 1e-4
     warmup_steps: int = 0
@@ -252,7 +253,33 @@ class TrainingConfig(Strict):
     precision: Literal["fp32", "bf16"] = "fp32"
     seed: int = 0
     validate_every: int = 1_000  # steps
+    previews: int = 2  # held-out crops that each validation generates, draws and sounds
     save_every: int = 500  # steps
+    shards_in_memory: int = 128  # of each source; more pass through
+    crops_per_shard: int = 64  # drawn for each shard that enters memory
+    lanes: int = 8  # parts of a source that load by themselves; a multiple of the processes
+
+
+class MelAugmentation(Strict):
+    """What is done to the mels of vocoder training, so that errors of a made mel are forgiven."""
+
+    noise: float = 0.1  # log units, largest standard deviation of white noise
+    blur: float = 0.0  # share of crops whose mel is smoothed over neighbouring bands and frames
+    tilt: float = 0.0  # log units, largest drift of the level over the bands
+
+
+class AdversarialConfig(Strict):
+    """Discriminators, and how much their opinion counts against the spectral losses."""
+
+    periods: tuple[int, ...] = (2, 3, 5, 7, 11)  # samples
+    resolutions: tuple[int, ...] = (512, 1024, 2048)  # n_fft
+    channels: int = 16
+    every: int = 2  # steps of the vocoder to one of the discriminators
+    start: int = 0  # step from which the vocoder listens to them
+    learning_rate: float = 2e-4
+    weight: float = 1.0
+    feature_weight: float = 2.0
+    mel_weight: float = 1.0  # of the multi-resolution mel loss
 
 
 class VocoderTraining(Strict):
@@ -262,6 +289,14 @@ class VocoderTraining(Strict):
     mel: MelConfig
     vocoder: VocosConfig
     training: TrainingConfig
+    augmentation: MelAugmentation = MelAugmentation()
+    adversarial: AdversarialConfig | None = None  # None: spectral losses alone
+
+    @model_validator(mode="after")
+    def _adversarial_steps_are_whole(self) -> VocoderTraining:
+        if self.adversarial is not None and self.training.accumulate != 1:
+            raise ValueError("training.accumulate: must be 1 with adversarial losses")
+        return self
 
 
 class Config(Strict):
@@ -270,8 +305,9 @@ class Config(Strict):
     name: str
     mel: MelConfig = MelConfig()
     encoder: MelodicConfig | MertConfig = MelodicConfig()
-    projection: WaveNetConfig
-    resampler: PerceiverConfig | InterpolationConfig
+    condition: Literal["semantics", "mel", "semantics+mel"] = "semantics"  # what the prior reads
+    projection: WaveNetConfig | None  # None where the condition is the mel alone
+    resampler: PerceiverConfig | InterpolationConfig | None  # likewise
     prior: WaveNetConfig
     planner: PlannerConfig | None = None
     denoiser: UNetConfig | DiTConfig
@@ -281,6 +317,17 @@ class Config(Strict):
     window: WindowConfig = WindowConfig()
     vocoder: VocosConfig | BigVGANConfig | GriffinLimConfig = GriffinLimConfig()
     training: TrainingConfig = TrainingConfig()
+
+    @model_validator(mode="after")
+    def _condition_has_its_parts(self) -> Config:
+        reads_semantics = self.condition != "mel"
+        for part in ("projection", "resampler"):
+            if (getattr(self, part) is not None) != reads_semantics:
+                wanted = "settings" if reads_semantics else "null"
+                raise ValueError(f"condition: {self.condition} needs {wanted} for {part}")
+        if not reads_semantics and self.loss.semantic:
+            raise ValueError("condition: mel predicts no semantics; set loss.semantic to 0")
+        return self
 
     @model_validator(mode="after")
     def _windows_join_one_way(self) -> Config:
@@ -313,8 +360,49 @@ def parse(values: dict[str, Any], origin: str, kind: type[Kind]) -> Kind:
         raise UserError(f"{origin}: not a FastSAG configuration ({faults})") from None
 
 
-def read_yaml(path: Path | str) -> dict[str, Any]:
-    """Read a YAML mapping; a `UserError` names the file otherwise."""
+def read_yaml(path: Path | str, base: Path | str | None = None) -> dict[str, Any]:
+    """Read a YAML mapping; with a key `base`, as changes to that file (relative to this one).
+
+    Args:
+        base: stands in for the file's own `base`.
+
+    Raises:
+        UserError: a file is absent or not a YAML mapping, has no `base` to be replaced, or is its
+            own base.
+    """
+    values = _mapping(path)
+    named = values.pop("base", None)
+    if base is not None and named is None:
+        raise UserError(f"{path}: has no base to replace; it is a whole configuration")
+    seen = {Path(path).resolve()}
+    below = base or (Path(path).parent / str(named) if named else None)
+    while below is not None:
+        if Path(below).resolve() in seen:
+            raise UserError(f"{path}: is its own base; remove one of the `base` lines")
+        seen.add(Path(below).resolve())
+        under = _mapping(below)
+        named = under.pop("base", None)
+        values = merged(under, values)
+        below = Path(below).parent / str(named) if named else None
+    return values
+
+
+def merged(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """`values` with `changes` put over them, section by section.
+
+    A section of another `kind` replaces the old one whole: its settings mean something else.
+    """
+    result = dict(values)
+    for key, change in changes.items():
+        old = result.get(key)
+        if isinstance(old, dict) and isinstance(change, dict):
+            same = change.get("kind", old.get("kind")) == old.get("kind")
+            change = merged(old, change) if same else change
+        result[key] = change
+    return result
+
+
+def _mapping(path: Path | str) -> dict[str, Any]:
     try:
         values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except OSError as error:

@@ -60,15 +60,9 @@ def diffusion_loss(
     return _masked_mean(error, mask)
 
 
-def noise_levels(
-    n: int,
-    P_mean: float = -1.2,
-    P_std: float = 1.2,
-    generator: torch.Generator | None = None,
-    device: torch.device | str | None = None,
-) -> Tensor:
-    """n training noise levels (n,) with ln(sigma) ~ N(P_mean, P_std^2) (Eq. 3)."""
-    return (P_mean + P_std * torch.randn(n, generator=generator, device=device)).exp()
+def noise_levels(normal: Tensor, P_mean: float = -1.2, P_std: float = 1.2) -> Tensor:
+    """Training noise levels from standard normal numbers: ln(sigma) ~ N(P_mean, P_std^2) (Eq. 3)."""
+    return (P_mean + P_std * normal).exp()
 
 
 def total(terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:

@@ -74,6 +74,11 @@ def denormalize(mel: Tensor, config: MelConfig) -> Tensor:
     return (mel + 1) / 2 * (config.norm_max - config.norm_min) + config.norm_min
 
 
+def silence(config: MelConfig) -> float:
+    """The value of a band of silence, in what `normalize` gives."""
+    return float(normalize(torch.tensor(config.log_floor).log(), config))
+
+
 def band_centres(config: MelConfig) -> np.ndarray:
     """Centre frequency in Hz of each band, shape (M,)."""
     return band_edges(config)[1:-1]

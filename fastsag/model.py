@@ -10,6 +10,9 @@
      |   EDM denoiser, sampled
     mel (B, M, T), normalised units
 
+Two ablations of the paper's Table 1 read the voice's normalised mel (B, M, T): in the place of
+R'_nv, without projection and resampler (`condition: mel`), or added to it (`semantics+mel`).
+
 The semantic encoder and the vocoder are not part of it: a checkpoint holds trained weights only.
 """
 
@@ -41,14 +44,14 @@ _NETWORKS: dict[str, Callable[..., nn.Module]] = {"unet": UNet2d, "dit": DiT}
 class Conditions(NamedTuple):
     """What the denoiser is told.
 
-    semantics: predicted accompaniment semantics S'_nv (B, S, D).
+    semantics: predicted accompaniment semantics S'_nv (B, S, D); None without a projection.
     prior: rough mel (B, M, T'), normalised units; T' is T padded as the network needs.
     channels: (B, C, T') prior, then plan features and context where the model has them.
     null: (B, C, T') the same without prior and plan, for guidance.
     mask: (B, 1, T') 1 at real frames, or None where nothing was padded.
     """
 
-    semantics: Tensor
+    semantics: Tensor | None
     prior: Tensor
     channels: Tensor
     null: Tensor
@@ -59,7 +62,9 @@ class FastSAG(nn.Module):
     """The trainable system.
 
     Args:
-        projection, resampler, prior, denoiser: the parts, in the order of the data.
+        projection, resampler, prior, denoiser: the parts, in the order of the data. The first two
+            are both None in a model that reads the voice's mel alone.
+        vocal_mel: the prior reads the voice's mel, beside what is resampled if there is that.
         planner: predicts the plan from the voice's semantics; None as in the paper.
         context: the denoiser is shown the end of the previous window (M + 1 extra channels).
         padded_frames: T' of shorter input, as trained; None is the next multiple of 4.
@@ -68,17 +73,21 @@ class FastSAG(nn.Module):
     def __init__(
         self,
         *,
-        projection: SemanticProjection,
-        resampler: InterpolationResampler | PerceiverResampler,
+        projection: SemanticProjection | None,
+        resampler: InterpolationResampler | PerceiverResampler | None,
         prior: Prior,
         denoiser: EDMDenoiser,
+        vocal_mel: bool = False,
         planner: Planner | None = None,
         context: bool = False,
         padded_frames: int | None = None,
     ) -> None:
         super().__init__()
+        if (projection is None) != (resampler is None) or not (projection or vocal_mel):
+            raise ValueError("the prior reads projected and resampled semantics, the mel, or both")
         self.projection = projection
         self.resampler = resampler
+        self.vocal_mel = vocal_mel
         self.prior = prior
         self.denoiser = denoiser
         self.planner = planner
@@ -91,29 +100,31 @@ class FastSAG(nn.Module):
         frames: int,
         plan: Tensor | None = None,
         context: Tensor | None = None,
+        vocal_mel: Tensor | None = None,
     ) -> Conditions:
         """The condition block (paper section 4.2).
 
         Args:
-            semantics: S_v (B, S, D).
+            semantics: S_v (B, S, D); not read where the mel is the only condition.
             frames: T, mel frames wanted.
             plan: (B, P, T), for models with a planner.
             context: (B, M + 1, T): mel frames already known and, last, 1 where they are; None is
                 "nothing known". For models with context.
+            vocal_mel: the voice's mel (B, M, T), normalised, for models that read it.
 
         Raises:
-            ValueError: a plan or context for a model without, or a plan missing.
+            ValueError: a plan, context or mel for a model without, or a plan or mel missing.
         """
         if (plan is None) != (self.planner is None):
             raise ValueError("a plan belongs to exactly those models that have a planner")
         if context is not None and not self.context:
             raise ValueError("this model was built without context")
-        projected = self.projection(semantics)
-        resampled = self.resampler(projected + semantics, frames)
+        if (vocal_mel is None) == self.vocal_mel:
+            raise ValueError("the voice's mel belongs to exactly those models that read it")
+        projected, read = self._read(semantics, frames, vocal_mel)
         pad = max(frames + -frames % _FRAME_MULTIPLE, self.padded_frames) - frames
-        resampled = F.pad(resampled, (0, pad))
         plan = None if plan is None else F.pad(plan, (0, pad))
-        prior = self.prior(resampled, plan)
+        prior = self.prior(F.pad(read, (0, pad)), plan)
         parts = [prior] if plan is None else [prior, plan]
         nulls = [torch.zeros_like(part) for part in parts]
         if self.context:
@@ -128,6 +139,17 @@ class FastSAG(nn.Module):
         if pad:
             mask = F.pad(prior.new_ones(prior.shape[0], 1, frames), (0, pad))
         return Conditions(projected, prior, torch.cat(parts, 1), torch.cat(nulls, 1), mask)
+
+    def _read(
+        self, semantics: Tensor, frames: int, vocal_mel: Tensor | None
+    ) -> tuple[Tensor | None, Tensor]:
+        """S'_nv (B, S, D) if it is predicted, and what the prior reads (B, M, T)."""
+        if self.projection is None or self.resampler is None:
+            assert vocal_mel is not None
+            return None, vocal_mel
+        projected = self.projection(semantics)
+        resampled = self.resampler(projected + semantics, frames)
+        return projected, resampled if vocal_mel is None else resampled + vocal_mel
 
     def denoise(
         self, conditions: Conditions, guidance: float = 1.0, rescale: float = 0.0
@@ -182,11 +204,14 @@ def build(config: Config) -> FastSAG:
     n_mels, dim = config.mel.n_mels, config.encoder.size
     plan = PLAN_FEATURES if config.planner else 0
     context = n_mels + 1 if config.window.context else 0
+    projection: SemanticProjection | None = None
+    if config.projection:
+        projection = SemanticProjection(dim=dim, **config.projection.model_dump())
+    resampler: InterpolationResampler | PerceiverResampler | None = None
     if isinstance(config.resampler, PerceiverConfig):
         sizes = config.resampler.model_dump(exclude={"kind"})
-        resampler: InterpolationResampler | PerceiverResampler
         resampler = PerceiverResampler(dim=dim, n_mels=n_mels, **sizes)
-    else:
+    elif config.resampler:
         resampler = InterpolationResampler(n_mels)
     sizes = config.denoiser.model_dump(exclude={"kind", "padded_frames"})
     channels = n_mels + plan + context
@@ -197,7 +222,7 @@ def build(config: Config) -> FastSAG:
         sizes = config.planner.model_dump(exclude={"window"})
         planner = Planner(dim=dim, rate_hz=config.encoder.rate_hz, **sizes)
     return FastSAG(
-        projection=SemanticProjection(dim=dim, **config.projection.model_dump()),
+        projection=projection,
         resampler=resampler,
         prior=Prior(n_mels=n_mels, plan_features=plan, **config.prior.model_dump()),
         denoiser=EDMDenoiser(
@@ -207,6 +232,7 @@ def build(config: Config) -> FastSAG:
             boundary=edm.boundary,
             noise_input=edm.noise_input,
         ),
+        vocal_mel=config.condition != "semantics",
         planner=planner,
         context=bool(context),
         padded_frames=getattr(config.denoiser, "padded_frames", None),

@@ -27,7 +27,7 @@ from fastsag.diffusion.samplers import SAMPLERS
 from fastsag.errors import UserError
 from fastsag.lead_sheet import STYLES, Hints, LeadSheet
 from fastsag.levels import mix
-from fastsag.mel import LogMel, denormalize
+from fastsag.mel import LogMel, denormalize, normalize
 from fastsag.model import FastSAG
 from fastsag.rollout import Rollout
 from fastsag.take import Accompaniment, Settings, Stopwatch, describe
@@ -160,6 +160,7 @@ class Accompanist:
         settings: Settings,
         progress: Progress | None = None,
         frames: int | None = None,
+        vocal_mel: np.ndarray | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Semantics (S, D) and plan -> prior and mel, both (M, T) in log units.
 
@@ -169,6 +170,7 @@ class Accompanist:
             settings: sampler, steps, guidance and seed.
             progress: told of ("playing", done, total).
             frames: T; None is what the semantics cover.
+            vocal_mel: the voice's log mel (M, T), for models that read it.
         """
         config, encoder = self.config, self.encoder
 
@@ -194,7 +196,10 @@ class Accompanist:
             if progress:
                 progress("playing", done, expected)
 
-        normalized = take(semantics, lead_sheet, total, tick)
+        heard = None
+        if vocal_mel is not None:
+            heard = normalize(torch.from_numpy(vocal_mel), config.mel)
+        normalized = take(semantics, lead_sheet, total, tick, heard)
         prior, mel = (denormalize(torch.from_numpy(part), config.mel) for part in normalized)
         return prior.numpy(), mel.numpy()
 
@@ -257,7 +262,10 @@ class Accompanist:
         rate, count = recording.sample_rate, recording.samples.shape[1]
         frames = math.ceil(count / rate * _stretch(cents) * self.config.mel.frame_rate)
         played = sheet and sheet.stretched(_stretch(cents))
-        prior, mel = self.mel(semantics, played, settings, progress, frames)
+        heard = None
+        if self.model.vocal_mel:
+            heard = self.log_mel(self.prepare(recording, cents))
+        prior, mel = self.mel(semantics, played, settings, progress, frames, heard)
         watch.lap("denoise")
         band = self.waveform(mel, progress)
         watch.lap("vocode")
@@ -294,9 +302,18 @@ class Accompanist:
 
     @torch.inference_mode()
     def log_mel(self, voice: np.ndarray) -> np.ndarray:
-        """Log mel (M, T) of prepared samples (N,), for pictures."""
-        wave = torch.from_numpy(voice).unsqueeze(0).to(self.device)
-        return self.spectrogram(wave)[0].cpu().numpy()
+        """Log mel (M, T) of prepared samples (N,), piece by piece."""
+        hop, margin = self.config.mel.hop_length, _MARGIN_FRAMES
+        total = len(voice) // hop
+        piece = int(_CHUNK_SECONDS * self.config.mel.frame_rate)
+        parts = []
+        for first in range(0, max(total, 1), piece):
+            start = max(0, first - margin)
+            stop = None if first + piece >= total else (first + piece + margin) * hop
+            wave = torch.from_numpy(voice[start * hop : stop]).unsqueeze(0).to(self.device)
+            part = self.spectrogram(wave)[0].cpu().numpy()
+            parts.append(part[:, first - start : first - start + piece])
+        return np.concatenate(parts, axis=1)
 
 
 def _stretch(cents: float) -> float:

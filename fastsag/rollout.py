@@ -20,6 +20,7 @@ from fastsag.config import Config, PerceiverConfig
 from fastsag.diffusion.samplers import SAMPLERS, Denoise
 from fastsag.diffusion.schedule import karras_sigmas
 from fastsag.lead_sheet import LeadSheet
+from fastsag.mel import silence
 from fastsag.model import FastSAG
 from fastsag.windows import Window, join, spans, tiles
 
@@ -49,11 +50,19 @@ class Rollout:
     lost: int
 
     def __call__(
-        self, semantics: Tensor, sheet: LeadSheet | None, total: int, tick: Tick
+        self,
+        semantics: Tensor,
+        sheet: LeadSheet | None,
+        total: int,
+        tick: Tick,
+        vocal_mel: Tensor | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Semantics (S, D) and plan -> prior and mel (M, total), normalised units."""
+        """Semantics (S, D) and plan -> prior and mel (M, total), normalised units.
+
+        `vocal_mel` (M, T): the voice's, normalised, for models that read it.
+        """
         way = _joint if self.config.window.overlap else _continued
-        return way(self, semantics, sheet, total, tick)
+        return way(self, semantics, vocal_mel, sheet, total, tick)
 
     def sigmas(self) -> Tensor:
         """The noise levels of this take."""
@@ -69,6 +78,14 @@ class Rollout:
         """Half precision where it was asked for."""
         return torch.autocast(self.device.type, torch.bfloat16) if self.bf16 else nullcontext()
 
+    def voice(self, vocal_mel: Tensor | None, start: int, frames: int, size: int) -> Tensor | None:
+        """The voice's mel (1, M, size) at frames start..start + frames, silence beyond."""
+        if vocal_mel is None:
+            return None
+        part = vocal_mel[:, start : start + frames]
+        rest = (0, size - part.shape[1])
+        return F.pad(part, rest, value=silence(self.config.mel)).unsqueeze(0).to(self.device)
+
     def plan(self, sheet: LeadSheet | None, start: int, frames: int, size: int) -> Tensor | None:
         """Plan (1, P, size) at mel frames start..start + frames, zero beyond."""
         if sheet is None:
@@ -79,7 +96,12 @@ class Rollout:
 
 
 def _continued(
-    take: Rollout, semantics: Tensor, sheet: LeadSheet | None, total: int, tick: Tick
+    take: Rollout,
+    semantics: Tensor,
+    vocal_mel: Tensor | None,
+    sheet: LeadSheet | None,
+    total: int,
+    tick: Tick,
 ) -> tuple[np.ndarray, np.ndarray]:
     """One window after the other."""
     config, model = take.config, take.model
@@ -102,7 +124,8 @@ def _continued(
         done = index * take.steps
         with take.precision():
             plan = take.plan(sheet, window.start, frames, size)
-            conditions = model.condition(_batch(part, take.device), size, plan, context)
+            heard = take.voice(vocal_mel, window.start, frames, size)
+            conditions = model.condition(_batch(part, take.device), size, plan, context, heard)
             out = model.generate(
                 model.denoise(conditions, take.guidance, config.sampler.guidance_rescale),
                 take.noise(size, rng),
@@ -116,7 +139,12 @@ def _continued(
 
 
 def _joint(
-    take: Rollout, semantics: Tensor, sheet: LeadSheet | None, total: int, tick: Tick
+    take: Rollout,
+    semantics: Tensor,
+    vocal_mel: Tensor | None,
+    sheet: LeadSheet | None,
+    total: int,
+    tick: Tick,
 ) -> tuple[np.ndarray, np.ndarray]:
     """All windows together: where they overlap, every denoiser call is their weighted mean."""
     config, model = take.config, take.model
@@ -133,7 +161,8 @@ def _joint(
         part = F.pad(part, (0, 0, 0, count - len(part)))
         with take.precision():
             plan = take.plan(sheet, window.start, size, size)
-            conditions = model.condition(_batch(part, take.device), size, plan)
+            heard = take.voice(vocal_mel, window.start, size, size)
+            conditions = model.condition(_batch(part, take.device), size, plan, vocal_mel=heard)
         priors.append(conditions.prior[..., :size].float())
         parts.append(model.denoise(conditions, take.guidance, config.sampler.guidance_rescale))
     merge = _Merge(windows, config.window.overlap, take.device)

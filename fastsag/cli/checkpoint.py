@@ -36,10 +36,17 @@ def export(
         Path | None, typer.Option(metavar="RUN", help="Run of `fastsag train --part planner`.")
     ] = None,
     vocoder: Annotated[
-        Path | None, typer.Option(metavar="RUN", help="Run of `fastsag train-vocoder`.")
+        Path | None,
+        typer.Option(
+            metavar="RUN", help="Run of `fastsag train-vocoder`, or a checkpoint to take it from."
+        ),
     ] = None,
 ) -> None:
-    """Join the averaged weights of runs into one checkpoint folder."""
+    """Join the averaged weights of runs into one checkpoint folder.
+
+    Example:
+    fastsag checkpoint export runs/model/config.yaml --model runs/model --vocoder compact -o mine
+    """
     from fastsag import checkpoint
     from fastsag.training.loop import averaged_weights
 
@@ -49,7 +56,7 @@ def export(
         weights = {k: v for k, v in weights.items() if not k.startswith("planner.")}
         parts = _part(averaged_weights(planner), "planner.")
         weights |= {f"planner.{name}": tensor for name, tensor in parts.items()}
-    sound = _part(averaged_weights(vocoder), "vocoder.") if vocoder else {}
+    sound = _vocoder(vocoder) if vocoder else {}
     checkpoint.export(output, resolved, weights, sound)
     print(f"wrote {output}")
 
@@ -135,6 +142,16 @@ def _confirm(name: str) -> None:
 
 def _size(size: int) -> str:
     return f"{size / 1e6:,.1f} MB" if size >= 1e5 else f"{size:,} bytes"
+
+
+def _vocoder(source: Path) -> dict:
+    """The vocoder's weights from a run or a checkpoint."""
+    from fastsag import checkpoint
+    from fastsag.training.loop import CHECKPOINT, averaged_weights
+
+    if (source / CHECKPOINT).exists():
+        return _part(averaged_weights(source), "vocoder.")
+    return checkpoint.load(source)[2].state_dict()
 
 
 def _part(state: dict, prefix: str) -> dict:

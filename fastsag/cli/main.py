@@ -10,6 +10,7 @@ from fastsag.cli.accompany import accompany
 from fastsag.cli.checkpoint import app as checkpoint_app
 from fastsag.cli.data import app as data_app
 from fastsag.cli.evaluate import app as evaluate_app
+from fastsag.cli.finetune import finetune
 from fastsag.cli.lead_sheet import lead_sheet
 from fastsag.cli.listen import app as listen_app
 from fastsag.cli.prepare import prepare
@@ -34,6 +35,7 @@ app.command()(prepare)
 app.add_typer(data_app, name="data")
 app.command()(train)
 app.command(name="train-vocoder")(train_vocoder)
+app.command()(finetune)
 app.add_typer(evaluate_app, name="evaluate")
 app.add_typer(listen_app, name="listen")
 app.add_typer(checkpoint_app, name="checkpoint")

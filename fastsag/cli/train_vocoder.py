@@ -20,11 +20,22 @@ def train_vocoder(
         typer.Argument(metavar="[KEY=VALUE]...", help="Such as training.steps=100."),
     ] = None,
     data: Annotated[
-        Path, typer.Option(metavar="DIR", help="Shards of `fastsag songs generate`.")
-    ] = Path("corpus"),
+        list[str] | None,
+        typer.Option(
+            metavar="SOURCE", help="Folder or addresses of shards; again for more of them."
+        ),
+    ] = None,
     out: Annotated[
         Path, typer.Option(metavar="RUN", help="Run folder; the same command again resumes.")
     ] = Path("runs/vocoder"),
+    init: Annotated[
+        str | None,
+        typer.Option(metavar="RUN", help="Start from the weights of a run or a checkpoint."),
+    ] = None,
+    devices: Annotated[
+        int, typer.Option(min=0, help="Processes on this machine; 0: one a GPU, or one on a CPU.")
+    ] = 0,
+    nodes: Annotated[int, typer.Option(min=1, help="Machines; run the command on each.")] = 1,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the resolved configuration and stop.")
     ] = False,
@@ -40,17 +51,21 @@ def train_vocoder(
         return
     import torch
 
-    from fastsag.training.loop import fit
+    from fastsag.training.loop import fit, started
+    from fastsag.training.sources import open_sources
     from fastsag.training.vocoder import VocoderModule, WaveCrops, load_music
 
     training = resolved.training
-    music = load_music(data)
+    sources = data or ["corpus"]
+    music = load_music(open_sources(sources, out / "generated"), resolved.mel.sample_rate)
     for split in ("train", "validation"):
         if split not in music:
-            raise UserError(f"{data}: no song of the {split} split; generate a larger corpus")
+            names = ", ".join(sources)
+            raise UserError(f"{names}: no song of the {split} split; generate a larger corpus")
     size = training.crop_frames * resolved.mel.hop_length
     items = training.steps * training.batch_size
     crops = WaveCrops(music["train"], size, items, training.seed)
     held_out = WaveCrops(music["validation"], size, 4 * training.batch_size, 1)
     torch.manual_seed(training.seed)
-    fit(VocoderModule(resolved), crops, held_out, out, training, resolved)
+    module = started(VocoderModule(resolved), init)
+    fit(module, crops, held_out, out, training, resolved, devices=devices or "auto", nodes=nodes)

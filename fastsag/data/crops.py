@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from fastsag.config import MelConfig
 from fastsag.data.features import Song
+from fastsag.mel import normalize
 
 # A slow song in eighths and a fast one in quarters sound alike from the voice alone. The planner
 # learns one answer, beats no slower than this; a slower song's count twice as fast.
@@ -19,12 +21,14 @@ SLOWEST_BPM = 78.0
 class CropDataset(Dataset[dict[str, Tensor]]):
     """Aligned crops of voice semantics, accompaniment semantics, mel and plan.
 
-    Item: voice (S, D), accompaniment (S, D), mel (M, T), plan (P, T), all float32.
+    Item: voice (S, D), accompaniment (S, D), mel (M, T) normalised, plan (P, T), all float32, the
+    voice's mel (M, T) normalised where the songs have it, and item (), the index.
 
     Args:
         songs: at least one that is `frames` long.
+        mel: its normalisation and rate.
         frames: T, mel frames of a crop.
-        ratio: mel frames a semantic frame.
+        rate_hz: semantic frames a second.
         length: number of items.
         seed: of the crops.
 
@@ -33,12 +37,19 @@ class CropDataset(Dataset[dict[str, Tensor]]):
     """
 
     def __init__(
-        self, songs: Sequence[Song], frames: int, ratio: float, length: int, seed: int
+        self,
+        songs: Sequence[Song],
+        mel: MelConfig,
+        frames: int,
+        rate_hz: float,
+        length: int,
+        seed: int,
     ) -> None:
         self.songs = [song for song in songs if song.mel.shape[1] >= frames]
         if not self.songs:
             raise ValueError(f"none of {len(songs)} songs has {frames} mel frames")
-        self.frames, self.ratio, self.length, self.seed = frames, ratio, length, seed
+        self.mel, self.frames, self.ratio = mel, frames, mel.frame_rate / rate_hz
+        self.length, self.seed = length, seed
 
     def __len__(self) -> int:
         return self.length
@@ -48,18 +59,27 @@ class CropDataset(Dataset[dict[str, Tensor]]):
             raise IndexError(index)
         rng = np.random.default_rng((self.seed, index))
         song = self.songs[rng.integers(len(self.songs))]
-        size = int(self.frames / self.ratio)  # whole frames, as an encoder without padding gives
-        start = int(rng.integers(len(song.voice) - size + 1))
-        first = round(start * self.ratio)
-        first = min(first, song.mel.shape[1] - self.frames)
-        semantic = slice(start, start + size)
-        frames = slice(first, first + self.frames)
-        return {
-            "voice": _tensor(song.voice[semantic]),
-            "accompaniment": _tensor(song.accompaniment[semantic]),
-            "mel": _tensor(song.mel[:, frames]),
-            "plan": _tensor(song.plan[:, frames]),
-        }
+        item = crop(song, self.mel, self.frames, self.ratio, rng)
+        return {**item, "item": torch.tensor(index)}
+
+
+def crop(
+    song: Song, mel: MelConfig, frames: int, ratio: float, rng: np.random.Generator
+) -> dict[str, Tensor]:
+    """A random crop of `frames` mel frames, `ratio` of them to a semantic frame."""
+    size = int(frames / ratio)  # whole frames, as an encoder without padding gives
+    start = int(rng.integers(len(song.voice) - size + 1))
+    first = min(round(start * ratio), song.mel.shape[1] - frames)
+    semantic, framed = slice(start, start + size), slice(first, first + frames)
+    item = {
+        "voice": _tensor(song.voice[semantic]),
+        "accompaniment": _tensor(song.accompaniment[semantic]),
+        "mel": normalize(_tensor(song.mel[:, framed]), mel),
+        "plan": _tensor(song.plan[:, framed]),
+    }
+    if song.vocal_mel.size:
+        item["vocal_mel"] = normalize(_tensor(song.vocal_mel[:, framed]), mel)
+    return item
 
 
 class PlanDataset(Dataset[dict[str, Tensor]]):

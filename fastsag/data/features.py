@@ -11,9 +11,10 @@ import json
 import multiprocessing
 import os
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,20 +26,23 @@ from fastsag.chords import CHORDS, chord_index, key_index
 from fastsag.conditioning.encoders import build_encoder, encode
 from fastsag.conditioning.encoders.melodic import level_gain
 from fastsag.config import MelConfig, MelodicConfig, MertConfig, VoiceNoise, dump
-from fastsag.data.shards import decode_array, read_parts, read_shard, shard_paths
+from fastsag.data.shards import Record, decode_array, read_parts, read_shard, shard_paths
 from fastsag.lead_sheet import PLAN_FEATURES, from_record
-from fastsag.mel import LogMel, normalize
+from fastsag.mel import LogMel
 
 ACCOMPANIMENT_DBFS = -18.0  # level of the accompaniments that a model learns to play at
-COMPUTED = ("voice", "accompaniment", "mel")  # what `FeatureExtractor.arrays` gives
-_VERSION = 1  # raise when the content of a cache file changes
+COMPUTED = ("voice", "accompaniment", "mel", "vocal_mel")  # what `FeatureExtractor.arrays` gives
+_NORMALISATION = ("normalize", "norm_min", "norm_max")  # of the mel; cached without
+_VERSION = 2  # raise when the content of a cache file changes
 
 
 @dataclass(frozen=True)
 class Song:
     """Features of one record, time last or first as the model takes them, float16.
 
-    voice: S_v (S, D). accompaniment: S_nv (S, D). mel: (M, T), normalised. plan: (P, T).
+    voice: S_v (S, D). accompaniment: S_nv (S, D). mel: (M, T) of the accompaniment and vocal_mel:
+    (M, T) of the voice, log units, so that one cache serves with and without normalisation;
+    vocal_mel is empty where it was not asked for. plan: (P, T).
     beat, bar: phases in turns at semantic frames (S,). chord: index in `CHORDS` (S,), -1 outside
     the song. metre: beats a bar. key: key index. song: id shared by versions of one voice.
 
@@ -57,6 +61,7 @@ class Song:
     key: int
     song: str
     split: str
+    vocal_mel: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.float16))
 
     @property
     def planned(self) -> bool:
@@ -86,24 +91,25 @@ class FeatureExtractor:
     def arrays(
         self, vocals: np.ndarray, accompaniment: np.ndarray, meta: dict[str, Any]
     ) -> dict[str, np.ndarray]:
-        """What is computed from audio: voice, accompaniment and mel of a `Song`."""
+        """What is computed from audio: `COMPUTED` of a `Song`."""
         rate = self.mel_config.sample_rate
         vocals, accompaniment = (
             resample(samples[None], meta.get("sample_rate", rate), rate)[0]
             for samples in (vocals, accompaniment)
         )
         vocals = add_noise(vocals, self.noise, seed=noise_seed(meta))
-        voice = self._semantics(self.encoder.prepare(vocals))
+        vocals = self.encoder.prepare(vocals)
+        voice = self._semantics(vocals)
         if isinstance(self.encoder_config, MertConfig):
             accompaniment = self.encoder.prepare(accompaniment)
         else:
             gain = 10 ** ((ACCOMPANIMENT_DBFS + 20) / 20) * level_gain(accompaniment, rate)
             accompaniment = accompaniment * np.float32(gain)
-        log_mel = self.mel(torch.from_numpy(accompaniment).float().unsqueeze(0))[0]
         return {
             "voice": voice,
             "accompaniment": self._semantics(accompaniment),
-            "mel": normalize(log_mel, self.mel_config).half().numpy(),
+            "mel": self._log_mel(accompaniment),
+            "vocal_mel": self._log_mel(vocals),
         }
 
     def song(self, arrays: Mapping[str, Any], meta: dict[str, Any]) -> Song:
@@ -137,6 +143,9 @@ class FeatureExtractor:
             "key": key_index(meta["key"]),
         }
 
+    def _log_mel(self, samples: np.ndarray) -> np.ndarray:
+        return self.mel(torch.from_numpy(samples).float().unsqueeze(0))[0].half().numpy()
+
     def _semantics(self, samples: np.ndarray) -> np.ndarray:
         frames = len(samples) // self.encoder.hop_length
         return encode(self.encoder, samples.astype(np.float32))[:frames].half().numpy()
@@ -144,7 +153,8 @@ class FeatureExtractor:
 
 def digest(mel: MelConfig, encoder: MelodicConfig | MertConfig, noise: VoiceNoise) -> str:
     """Names the features that these settings give."""
-    text = dump(mel) + dump(encoder) + f"{_VERSION} {ACCOMPANIMENT_DBFS}"
+    spectrogram = mel.model_copy(update=dict.fromkeys(_NORMALISATION))
+    text = dump(spectrogram) + dump(encoder) + f"{_VERSION} {ACCOMPANIMENT_DBFS}"
     if noise != VoiceNoise():
         text += dump(noise)
     return hashlib.sha256(text.encode()).hexdigest()[:10]
@@ -177,8 +187,9 @@ def load_songs(
     splits: tuple[str, ...],
     progress: Callable[[int, int], None] | None = None,
     noise: VoiceNoise | None = None,
+    vocal_mel: bool = False,
 ) -> list[Song]:
-    """All songs of the shards in `folder` that belong to `splits`.
+    """All songs of the shards in `folder` that belong to `splits`; with the voice's mel or not.
 
     Features that a shard brings along are read from it. Those that are neither there nor cached
     are computed first, in one process for each core; `progress` is told of (shards done, to do).
@@ -196,17 +207,21 @@ def load_songs(
     }
     todo = [pair for pair in caches.items() if not pair[1].exists()]
     if todo:
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(os.cpu_count(), mp_context=context) as pool:
-            futures = [pool.submit(_extract_shard, *pair, mel, encoder, noise) for pair in todo]
+        with feature_processes(cores()) as pool:
+            futures = [
+                pool.submit(write_features, partial(read_shard, path), cache, mel, encoder, noise)
+                for path, cache in todo
+            ]
             for done, future in enumerate(as_completed(futures), 1):
                 future.result()
                 if progress:
                     progress(done, len(todo))
     songs: list[Song] = []
     for path in paths:
-        found = _cached(caches[path]) if path in caches else _stored(path, mel, encoder, noise)
-        songs.extend(song for song in found if song.split in splits)
+        if path in caches:
+            songs.extend(read_features(caches[path], splits, vocal_mel))
+        else:
+            songs.extend(_stored(path, FeatureExtractor(mel, encoder, noise), splits, vocal_mel))
     return songs
 
 
@@ -218,38 +233,77 @@ def stored_features(path: Path) -> str | None:
 
 
 def _stored(
-    path: Path, mel: MelConfig, encoder: MelodicConfig | MertConfig, noise: VoiceNoise
+    path: Path, extractor: FeatureExtractor, splits: tuple[str, ...], vocal_mel: bool
 ) -> Iterator[Song]:
     """The songs of a shard from the features in it; audio is not decoded."""
-    extractor = FeatureExtractor(mel, encoder, noise)
+    names = [name for name in COMPUTED if vocal_mel or name != "vocal_mel"]
     with path.open("rb") as handle:
-        for _, parts in read_parts(handle, str(path), ("json", *(f"{n}.npy" for n in COMPUTED))):
-            arrays = {name: decode_array(parts[f"{name}.npy"]) for name in COMPUTED}
-            yield extractor.song(arrays, json.loads(parts["json"]))
+        for _, parts in read_parts(handle, str(path), ("json", *(f"{n}.npy" for n in names))):
+            meta = json.loads(parts["json"])
+            if meta["split"] in splits:
+                arrays = {name: decode_array(parts[f"{name}.npy"]) for name in names}
+                yield extractor.song(arrays, meta)
 
 
-def _cached(cache: Path) -> Iterator[Song]:
-    with np.load(cache, allow_pickle=False) as arrays:
-        yield from _unflatten(arrays)
+def feature_processes(count: int) -> ProcessPoolExecutor:
+    """Processes of one thread each for `write_features`."""
+    context = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(count, mp_context=context, initializer=_modest)
 
 
-def _extract_shard(
-    path: Path,
+def _modest() -> None:
+    """One thread, and after the training step in the queue for a core."""
+    torch.set_num_threads(1)
+    if hasattr(os, "nice"):
+        os.nice(5)
+
+
+def cores() -> int:
+    """Cores that this process may use: fewer than the machine has in a container or a job."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on macOS
+        return os.cpu_count() or 1
+
+
+def write_features(
+    records: Callable[[], Iterable[Record]],
     cache: Path,
     mel: MelConfig,
     encoder: MelodicConfig | MertConfig,
     noise: VoiceNoise,
 ) -> None:
-    """Compute the features of one shard and write them beside it, atomically."""
-    torch.set_num_threads(1)
+    """Compute the features of a shard's records and write them to `cache`, atomically.
+
+    Features that a record brings along are taken if they were made with these settings.
+    """
     extractor = FeatureExtractor(mel, encoder, noise)
-    songs = [
-        extractor(record.vocals, record.accompaniment, record.meta) for record in read_shard(path)
-    ]
-    temporary = cache.with_suffix(".tmp")
+    songs = []
+    for record in records():
+        stored = record.meta.get("features") == extractor.digest
+        if stored and set(COMPUTED) <= record.features.keys():
+            arrays = {name: record.features[name] for name in COMPUTED}
+        else:
+            arrays = extractor.arrays(record.vocals, record.accompaniment, record.meta)
+        songs.append(extractor.song(arrays, record.meta))
+    cache.parent.mkdir(parents=True, exist_ok=True)
+    temporary = cache.with_name(f"{cache.name}.{os.getpid()}.tmp")
     with temporary.open("wb") as handle:
         np.savez(handle, **_flatten(songs))  # type: ignore[arg-type]
     os.replace(temporary, cache)
+
+
+def read_features(cache: Path, splits: tuple[str, ...], vocal_mel: bool) -> Iterator[Song]:
+    """The songs of a cache file that belong to `splits`."""
+    absent = () if vocal_mel else ("vocal_mel",)  # an array is read when it is asked for
+    with np.load(cache, allow_pickle=False) as arrays:
+        columns = {name: arrays[name].tolist() for name in _SCALARS}
+        for i, split in enumerate(columns["split"]):
+            if split in splits:
+                yield Song(
+                    **{name: arrays[f"{i}.{name}"] for name in _ARRAYS if name not in absent},
+                    **{name: columns[name][i] for name in _SCALARS},
+                )
 
 
 _ARRAYS = (*COMPUTED, "plan", "beat", "bar", "chord")
@@ -261,18 +315,6 @@ def _flatten(songs: list[Song]) -> dict[str, np.ndarray]:
     for name in _SCALARS:
         flat[name] = np.array([getattr(song, name) for song in songs])
     return flat
-
-
-def _unflatten(arrays: Any) -> list[Song]:
-    columns = {name: arrays[name].tolist() for name in _SCALARS}
-    count = len(columns["song"])
-    return [
-        Song(
-            **{name: arrays[f"{i}.{name}"] for name in _ARRAYS},
-            **{name: columns[name][i] for name in _SCALARS},
-        )
-        for i in range(count)
-    ]
 
 
 def chord_track(meta: dict[str, Any], times: np.ndarray) -> np.ndarray:

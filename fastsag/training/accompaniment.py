@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 import lightning.pytorch as lightning
 import torch
@@ -11,19 +14,35 @@ from torch import Tensor
 from fastsag import losses
 from fastsag.config import Config
 from fastsag.lead_sheet import PLAN_FEATURES, STYLES
-from fastsag.model import FastSAG, build
+from fastsag.model import Conditions, FastSAG, build
 from fastsag.training.loop import build_optimizer
 
 CONDITION_DROPOUT = 0.12  # share of crops that train the null condition of guidance
 STYLE_DROPOUT = 0.15  # share of crops that do not say their style
+VALIDATION_SEED = 1
+LEVELS = (-0.6745, 0.0, 0.6745)  # quartiles of ln(sigma), in standard deviations
 CONTEXT_SHARE = 0.6  # share of crops that know their first frames, as later windows do
+
+
+class Estimate(NamedTuple):
+    """A batch denoised once.
+
+    conditions: what the denoiser was told. target: mel (B, M, T'), padded as the network needs.
+    sigma: noise levels (B,). denoised: (B, M, T').
+    """
+
+    conditions: Conditions
+    target: Tensor
+    sigma: Tensor
+    denoised: Tensor
 
 
 class AccompanimentTraining(lightning.LightningModule):
     """Trains projection, prior and denoiser of `FastSAG`; the planner has a training of its own.
 
     A batch is what `CropDataset` gives: voice (B, S, D), accompaniment (B, S, D), mel (B, M, T),
-    plan (B, P, T).
+    plan (B, P, T), item (B,), and vocal_mel (B, M, T) for models that read it. What is drawn at
+    random for an item depends on (seed, item) alone, not on the batch or process it came in.
     """
 
     def __init__(self, config: Config) -> None:
@@ -33,57 +52,89 @@ class AccompanimentTraining(lightning.LightningModule):
         if self.model.planner is not None:
             self.model.planner.requires_grad_(False)
 
-    def terms(self, batch: dict[str, Tensor], generator: torch.Generator | None) -> dict[str, Any]:
-        """The named losses of one batch."""
-        edm, weights = self.config.edm, self.config.loss
-        mel = batch["mel"]
+    def estimate(self, batch: dict[str, Tensor], seed: int) -> Estimate:
+        """One denoising of each item at a random noise level; `seed` and the item choose it."""
+        edm, mel = self.config.edm, batch["mel"]
+        draws = Draws(seed, batch["item"], mel.device)
         plan = context = None
         if self.model.planner is not None:
-            plan = _drop_style(batch["plan"], generator)
+            plan = _drop_style(batch["plan"], draws)
         if self.model.context:
-            context = _context(mel, self.config.window.context, generator)
-        conditions = self.model.condition(batch["voice"], mel.shape[-1], plan, context)
+            context = _context(mel, self.config.window.context, draws)
+        heard = batch["vocal_mel"] if self.model.vocal_mel else None
+        conditions = self.model.condition(batch["voice"], mel.shape[-1], plan, context, heard)
         pad = conditions.channels.shape[-1] - mel.shape[-1]
         target = torch.nn.functional.pad(mel, (0, pad))
         channels = conditions.channels
         if self.model.planner is not None:
-            dropped = _chosen(len(mel), CONDITION_DROPOUT, mel, generator)
-            channels = torch.where(dropped, conditions.null, channels)
-        sigma = losses.noise_levels(len(mel), edm.P_mean, edm.P_std, generator, mel.device)
-        noise = torch.randn(target.shape, generator=generator, device=mel.device)
-        noisy = target + noise * sigma[:, None, None]
+            channels = torch.where(draws.chosen(CONDITION_DROPOUT), conditions.null, channels)
+        sigma = losses.noise_levels(draws.normal(()), edm.P_mean, edm.P_std)
+        noisy = target + draws.normal(target.shape[1:]) * sigma[:, None, None]
         denoised = self.model.denoiser(noisy, sigma, channels, conditions.mask)
-        return {
-            "semantic": losses.semantic_loss(conditions.semantics, batch["accompaniment"]),
-            "prior": losses.prior_loss(
-                conditions.prior, target, conditions.mask, weights.prior_kind
-            ),
-            "diffusion": losses.diffusion_loss(
-                denoised,
-                target,
-                sigma,
-                edm.sigma_data,
-                conditions.mask,
-                weights.diffusion_weighting,
-                weights.count_padding,
-            ),
+        return Estimate(conditions, target, sigma, denoised)
+
+    def terms(self, batch: dict[str, Tensor], estimate: Estimate) -> dict[str, Tensor]:
+        """The named losses (Eq. 9-11)."""
+        conditions, target, _, _ = estimate
+        kind = self.config.loss.prior_kind
+        terms = {
+            "prior": losses.prior_loss(conditions.prior, target, conditions.mask, kind),
+            "diffusion": self._diffusion(estimate),
         }
+        if conditions.semantics is not None:
+            truth = batch["accompaniment"]
+            terms["semantic"] = losses.semantic_loss(conditions.semantics, truth)
+        return terms
+
+    def _diffusion(self, estimate: Estimate, items: slice = slice(None)) -> Tensor:
+        conditions, target, sigma, denoised = estimate
+        mask, weights = conditions.mask, self.config.loss
+        return losses.diffusion_loss(
+            denoised[items],
+            target[items],
+            sigma[items],
+            self.config.edm.sigma_data,
+            None if mask is None else mask[items],
+            weights.diffusion_weighting,
+            weights.count_padding,
+        )
 
     def training_step(self, batch: dict[str, Tensor], index: int) -> Tensor:
-        terms = self.terms(batch, None)
+        terms = self.terms(batch, self.estimate(batch, self.config.training.seed))
         weights = self.config.loss
         total = losses.total(terms, {name: getattr(weights, name) for name in terms})
-        self.log_dict({f"train/{name}": value.detach() for name, value in terms.items()})
-        self.log("train/loss", total.detach(), prog_bar=True)
+        logged = {f"train/{name}": value.detach() for name, value in terms.items()}
+        self.log_dict(logged | {"train/loss": total.detach()}, sync_dist=True)
         return total
 
+    def on_validation_epoch_start(self) -> None:
+        self.by_level = torch.zeros(len(LEVELS) + 1, 2, device=self.device)
+
     def validation_step(self, batch: dict[str, Tensor], index: int) -> None:
-        generator = torch.Generator(batch["mel"].device).manual_seed(index)
-        terms = self.terms(batch, generator)
+        estimate = self.estimate(batch, VALIDATION_SEED)
+        terms = self.terms(batch, estimate)
         self.log_dict(
             {f"validation/{name}": value for name, value in terms.items()},
             batch_size=len(batch["mel"]),
+            sync_dist=True,
         )
+        edges = torch.tensor(self._edges(), device=self.device)
+        for item, level in enumerate(torch.bucketize(estimate.sigma, edges).tolist()):
+            loss = self._diffusion(estimate, slice(item, item + 1))
+            self.by_level[level] += torch.stack([loss, torch.ones_like(loss)])
+
+    def on_validation_epoch_end(self) -> None:
+        """Logs the diffusion loss by noise level, under noise/LOWEST-HIGHEST."""
+        sums = self.trainer.strategy.reduce(self.by_level, reduce_op="sum")
+        edges = ["0", *(f"{edge:.2g}" for edge in self._edges()), "inf"]
+        for (low, high), (loss, count) in zip(pairwise(edges), sums.tolist(), strict=True):
+            if count:
+                self.log(f"noise/{low}-{high}", loss / count)
+
+    def _edges(self) -> list[float]:
+        """Noise levels that part the training distribution at `LEVELS`."""
+        edm = self.config.edm
+        return [math.exp(edm.P_mean + edm.P_std * level) for level in LEVELS]
 
     def configure_gradient_clipping(
         self,
@@ -104,21 +155,39 @@ class AccompanimentTraining(lightning.LightningModule):
         return build_optimizer(trained, self.config.training)
 
 
-def _chosen(count: int, share: float, like: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Boolean (count, 1, 1), true with probability `share`."""
-    return torch.rand(count, 1, 1, generator=generator, device=like.device) < share
+class Draws:
+    """Random numbers of each item of a batch from (seed, item), whatever batch it is in."""
+
+    def __init__(self, seed: int, items: Tensor, device: torch.device) -> None:
+        self.device = device
+        self.generators = [
+            torch.Generator(device).manual_seed((seed + 1) * 1_000_000_007 + item)
+            for item in items.tolist()
+        ]
+
+    def normal(self, shape: Sequence[int]) -> Tensor:
+        """Standard normal (B, *shape)."""
+        return self._stack(torch.randn, shape)
+
+    def chosen(self, share: float) -> Tensor:
+        """Boolean (B, 1, 1), true with probability `share`."""
+        return self._stack(torch.rand, (1, 1)) < share
+
+    def _stack(self, draw: Callable[..., Tensor], shape: Sequence[int]) -> Tensor:
+        parts = [draw(shape, generator=part, device=self.device) for part in self.generators]
+        return torch.stack(parts)
 
 
-def _drop_style(plan: Tensor, generator: torch.Generator | None) -> Tensor:
+def _drop_style(plan: Tensor, draws: Draws) -> Tensor:
     """Plan (B, P, T) with the style rows zeroed in some crops."""
     first = PLAN_FEATURES - len(STYLES)
-    keep = ~_chosen(len(plan), STYLE_DROPOUT, plan, generator)
+    keep = ~draws.chosen(STYLE_DROPOUT)
     return torch.cat([plan[:, :first], plan[:, first:] * keep], dim=1)
 
 
-def _context(mel: Tensor, frames: int, generator: torch.Generator | None) -> Tensor:
+def _context(mel: Tensor, frames: int, draws: Draws) -> Tensor:
     """Context (B, M + 1, T): the first `frames` of some crops, as a later window knows them."""
     known = torch.zeros_like(mel[:, :1])
     known[:, :, :frames] = 1
-    known = known * _chosen(len(mel), CONTEXT_SHARE, mel, generator)
+    known = known * draws.chosen(CONTEXT_SHARE)
     return torch.cat([mel * known, known], dim=1)

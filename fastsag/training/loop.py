@@ -1,17 +1,16 @@
-"""The training loop, on Lightning: resumable to the bit, averaged weights, one progress line.
+"""The training loop, on Lightning: resumable to the bit, in one process or many.
 
-Item i of a dataset depends on i alone and the noise of step n on (seed, n), so that a run that was
-killed and started again ends with the same weights as one that was not.
+Item i of a dataset depends on i alone, and so does what is drawn at random for it; step n takes the
+same items whatever the number of processes. So a run that was killed and started again ends with
+the same weights as one that was not, and one of several processes with the same up to rounding.
 """
 
 from __future__ import annotations
 
 import logging
 import pickle
-import sys
-import time
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,16 +18,25 @@ import lightning.pytorch as lightning
 import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
-from safetensors.torch import save_file
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import Dataset
 
+from fastsag import checkpoint
+from fastsag.audio import write_text
 from fastsag.config import Strict, TrainingConfig, dump
 from fastsag.errors import UserError
+from fastsag.training.batches import Batches
+from fastsag.training.callbacks import (
+    EMA,
+    AveragedWeights,
+    Guard,
+    Report,
+    Saver,
+    StepSeed,
+    trained,
+)
 
-CHECKPOINT, CONFIG, BAD_BATCH = "last.ckpt", "config.yaml", "bad-batch.safetensors"
-_EMA = "averaged"
-_PRINT_SECONDS = 30.0
+CHECKPOINT, CONFIG = "last.ckpt", "config.yaml"
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
@@ -58,6 +66,10 @@ def fit(
     out: Path,
     training: TrainingConfig,
     config: Strict,
+    *,
+    devices: int | str = "auto",
+    nodes: int = 1,
+    callbacks: Sequence[Callback] = (),
 ) -> None:
     """Train `module` for `training.steps` steps, or go on where `out` stopped.
 
@@ -68,9 +80,13 @@ def fit(
         out: run folder: config.yaml, last.ckpt, TensorBoard logs.
         training: settings.
         config: the whole configuration, kept with the run.
+        devices: processes on this machine; "auto" is one for each GPU, or one on a CPU.
+        nodes: machines; the same command is run on each of them.
+        callbacks: more of them.
 
     Raises:
-        UserError: `out` holds a run of another configuration, or the loss is not finite.
+        UserError: `out` holds a run of another configuration, a gradient is not finite, or the
+            batch cannot be shared by the processes.
     """
     _quiet()
     _claim(out, config)
@@ -80,60 +96,83 @@ def fit(
     if done >= training.steps:
         print(f"{out}: already trained for {done} steps")
         return
+    manual = not module.automatic_optimization  # such a module steps and clips by itself
     trainer = lightning.Trainer(
         accelerator="auto",
-        devices=1,
+        devices=devices,
+        num_nodes=nodes,
+        strategy=_strategy(manual, devices, nodes),
+        use_distributed_sampler=False,
         max_steps=training.steps,
         precision="bf16-mixed" if training.precision == "bf16" else "32-true",
-        gradient_clip_val=training.clip_norm,
-        val_check_interval=training.validate_every,
+        accumulate_grad_batches=1 if manual else training.accumulate,
+        gradient_clip_val=None if manual else training.clip_norm,
+        val_check_interval=training.validate_every * training.accumulate,
         check_val_every_n_epoch=None,
         num_sanity_val_steps=0,
+        log_every_n_steps=10,
         logger=TensorBoardLogger(str(out), name="", version="logs"),
         callbacks=[
             StepSeed(training.seed),
+            *callbacks,
             AveragedWeights(training.ema_decay),
             Guard(out),
             Saver(out / CHECKPOINT, training.save_every),
-            Report(training.steps),
+            Report(training, done),
         ],
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    batches = StepBatches(done, training.steps, training.batch_size)
-    validation = DataLoader(held_out, training.batch_size)
-    trainer.fit(
-        module,
-        DataLoader(train, batch_sampler=batches),
-        validation,
-        ckpt_path=str(resume) if resume else None,
-        weights_only=True,
-    )
+    batches = Batches(train, held_out, training, done)
+    trainer.fit(module, batches, ckpt_path=str(resume) if resume else None, weights_only=True)
     if training.steps % training.validate_every:
-        trainer.validate(module, validation, verbose=False)
+        trainer.validate(module, batches, verbose=False)
 
 
-def started(module: ModuleT, init: Path | None) -> ModuleT:
-    """`module` with the averaged weights of the run `init`; as it is for None.
+def _strategy(manual: bool, devices: int | str, nodes: int) -> str:
+    """Lightning's choice; with two optimizers a backward pass does not reach every weight."""
+    many = nodes > 1 or (torch.cuda.device_count() if devices == "auto" else int(devices)) > 1
+    return "ddp_find_unused_parameters_true" if manual and many else "auto"
+
+
+def started(module: ModuleT, init: str | Path | None) -> ModuleT:
+    """`module` with the weights of `init`, a run (averaged) or a checkpoint; as it is for None.
 
     Raises:
-        UserError: the run has no checkpoint, or trained something of another shape.
+        UserError: neither, or the weights are of another shape.
     """
     if init is None:
         return module
-    weights = averaged_weights(init)
-    trained = {name: parameter.shape for name, parameter in _trained(module)}
+    weights = initial_weights(init)
+    shapes = {name: parameter.shape for name, parameter in trained(module)}
     wrong = [
-        name for name, shape in trained.items() if getattr(weights.get(name), "shape", 0) != shape
+        name for name, shape in shapes.items() if getattr(weights.get(name), "shape", 0) != shape
     ]
     if wrong:
         raise UserError(
             f"{init}: its weights do not fit ({', '.join(wrong[:4])}); "
             "start from a run of the same part and sizes"
         )
-    module.load_state_dict({name: weights[name] for name in trained}, strict=False)
+    module.load_state_dict(
+        {k: weights[k] for k in weights if k in module.state_dict()}, strict=False
+    )
     return module
+
+
+def initial_weights(source: str | Path) -> dict[str, Tensor]:
+    """Weights under the names of a run: of a run folder, or of a checkpoint by name or folder.
+
+    Raises:
+        UserError: neither.
+    """
+    if Path(source).is_dir() and not (Path(source) / checkpoint.MODEL).exists():
+        return averaged_weights(Path(source))
+    _, model, vocoder = checkpoint.load(source)
+    weights = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    weights |= {f"vocoder.{name}": tensor for name, tensor in vocoder.state_dict().items()}
+    planner = {} if model.planner is None else model.planner.state_dict()
+    return weights | {f"planner.{name}": tensor for name, tensor in planner.items()}
 
 
 def averaged_weights(run: Path) -> dict[str, Tensor]:
@@ -144,7 +183,7 @@ def averaged_weights(run: Path) -> dict[str, Tensor]:
     """
     state = _read(run / CHECKPOINT)
     weights: dict[str, Tensor] = dict(state["state_dict"])
-    weights.update(state.get(_EMA) or {})
+    weights.update(state.get(EMA) or {})
     return weights
 
 
@@ -165,9 +204,10 @@ def _claim(out: Path, config: Strict) -> None:
     """Write config.yaml, or check that the run there has the same one."""
     out.mkdir(parents=True, exist_ok=True)
     path, text = out / CONFIG, dump(config)
-    if path.exists() and path.read_text(encoding="utf-8") != text:
+    if not path.exists():
+        write_text(path, text)
+    elif path.read_text(encoding="utf-8") != text:
         raise UserError(f"{out}: holds a run of another configuration; choose another --out")
-    path.write_text(text, encoding="utf-8")
 
 
 def _quiet() -> None:
@@ -175,166 +215,3 @@ def _quiet() -> None:
     warnings.filterwarnings("ignore", module="lightning")
     warnings.filterwarnings("ignore", module="torch")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-
-
-class StepBatches(Sampler[list[int]]):
-    """Batch n holds the items from n * size on; iteration begins at batch `first`.
-
-    The length counts the batches before `first` too: Lightning compares it with the number of
-    batches it has seen, which a resumed run restores.
-    """
-
-    def __init__(self, first: int, steps: int, size: int) -> None:
-        self.first, self.steps, self.size = first, steps, size
-
-    def __len__(self) -> int:
-        return self.steps
-
-    def __iter__(self) -> Iterator[list[int]]:
-        for step in range(self.first, self.steps):
-            yield list(range(step * self.size, (step + 1) * self.size))
-
-
-class StepSeed(Callback):
-    """Noise of step n from (seed, n)."""
-
-    def __init__(self, seed: int) -> None:
-        self.seed = seed
-
-    def on_train_batch_start(self, trainer: Any, module: Any, batch: Any, batch_index: int) -> None:
-        torch.manual_seed((self.seed + 1) * 1_000_003 + trainer.global_step)
-
-
-class AveragedWeights(Callback):
-    """Exponential moving average of the trained weights; validation uses it."""
-
-    def __init__(self, decay: float | None) -> None:
-        self.decay = decay
-        self.average: dict[str, Tensor] = {}
-        self._kept: dict[str, Tensor] = {}
-
-    def on_train_start(self, trainer: Any, module: nn.Module) -> None:
-        if self.decay is not None:
-            self.average = {
-                name: self.average.get(name, value.detach()).to(value.device, copy=True)
-                for name, value in _trained(module)
-            }
-
-    def on_train_batch_end(
-        self, trainer: Any, module: nn.Module, outputs: Any, batch: Any, batch_index: int
-    ) -> None:
-        if self.decay is None:
-            return
-        # Early on the average forgets faster, so that it leaves the start behind.
-        step = trainer.global_step
-        decay = min(self.decay, (1 + step) / (10 + step))
-        with torch.no_grad():
-            for name, value in _trained(module):
-                self.average[name].lerp_(value.detach(), 1 - decay)
-
-    def on_validation_start(self, trainer: Any, module: nn.Module) -> None:
-        if self.average:
-            self._kept = {name: value.detach().clone() for name, value in _trained(module)}
-            _assign(module, self.average)
-
-    def on_validation_end(self, trainer: Any, module: nn.Module) -> None:
-        if self._kept:
-            _assign(module, self._kept)
-            self._kept = {}
-
-    def on_save_checkpoint(self, trainer: Any, module: Any, checkpoint: dict[str, Any]) -> None:
-        checkpoint[_EMA] = self.average
-
-    def on_load_checkpoint(self, trainer: Any, module: Any, checkpoint: dict[str, Any]) -> None:
-        self.average = checkpoint[_EMA]
-
-
-def _trained(module: nn.Module) -> Iterable[tuple[str, nn.Parameter]]:
-    return ((name, value) for name, value in module.named_parameters() if value.requires_grad)
-
-
-def _assign(module: nn.Module, values: dict[str, Tensor]) -> None:
-    with torch.no_grad():
-        for name, parameter in _trained(module):
-            parameter.copy_(values[name])
-
-
-class Guard(Callback):
-    """Stops at the first loss that is not finite and keeps the batch for inspection."""
-
-    def __init__(self, out: Path) -> None:
-        self.out = out
-
-    def on_train_batch_end(
-        self, trainer: Any, module: Any, outputs: Any, batch: dict[str, Tensor], batch_index: int
-    ) -> None:
-        loss = outputs["loss"] if isinstance(outputs, dict) else outputs
-        if torch.isfinite(loss):
-            return
-        path = self.out / BAD_BATCH
-        save_file({name: value.detach().cpu().contiguous() for name, value in batch.items()}, path)
-        raise UserError(
-            f"{path}: the loss of step {trainer.global_step} is {float(loss)} on this batch; "
-            "lower training.learning_rate or set training.clip_norm, in a new --out"
-        )
-
-
-class Saver(Callback):
-    """Writes the checkpoint every so many steps and at the last one.
-
-    To a new file that then replaces the old, so that a kill never leaves half a checkpoint.
-    """
-
-    def __init__(self, path: Path, every: int) -> None:
-        self.path, self.every = path, every
-
-    def on_train_batch_end(
-        self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_index: int
-    ) -> None:
-        if trainer.global_step % self.every == 0 or trainer.global_step == trainer.max_steps:
-            temporary = self.path.with_suffix(".tmp")
-            trainer.save_checkpoint(temporary)
-            temporary.replace(self.path)
-
-
-class Report(Callback):
-    """One line: step, steps a second, losses, time left."""
-
-    def __init__(self, steps: int) -> None:
-        self.steps = steps
-        self.started = self.printed = 0.0
-        self.first = 0
-
-    def on_train_start(self, trainer: Any, module: Any) -> None:
-        self.started = self.printed = time.monotonic()
-        self.first = trainer.global_step
-
-    def on_train_batch_end(
-        self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_index: int
-    ) -> None:
-        now, step = time.monotonic(), trainer.global_step
-        interval = 1.0 if sys.stderr.isatty() else _PRINT_SECONDS
-        if now - self.printed < interval and step < self.steps:
-            return
-        self.printed = now
-        rate = (step - self.first) / max(1e-9, now - self.started)
-        left = (self.steps - step) / max(rate, 1e-9)
-        losses = _losses(trainer.callback_metrics, "train/")
-        line = f"step {step}/{self.steps}  {rate:.2f}/s  {losses}  {left / 60:.1f} min left"
-        # On a terminal the line is written over itself; "\x1b[K" clears what the last one left.
-        begin, end = ("\r\x1b[K", "") if sys.stderr.isatty() else ("", "\n")
-        print(begin + line, end=end, file=sys.stderr, flush=True)
-
-    def on_validation_end(self, trainer: Any, module: Any) -> None:
-        losses = _losses(trainer.callback_metrics, "validation/")
-        begin = "\r\x1b[K" if sys.stderr.isatty() else ""
-        line = f"{begin}step {trainer.global_step}  validation  {losses}"
-        print(line, file=sys.stderr, flush=True)
-
-
-def _losses(metrics: dict[str, Tensor], prefix: str) -> str:
-    return "  ".join(
-        f"{name.removeprefix(prefix)} {float(value):.4f}"
-        for name, value in metrics.items()
-        if name.startswith(prefix)
-    )

@@ -40,8 +40,8 @@ class PlannerTraining(lightning.LightningModule):
     def training_step(self, batch: dict[str, Tensor], index: int) -> Tensor:
         terms = self.terms(batch)
         total = torch.stack(list(terms.values())).sum()
-        self.log_dict({f"train/{name}": value.detach() for name, value in terms.items()})
-        self.log("train/loss", total.detach(), prog_bar=True)
+        logged = {f"train/{name}": value.detach() for name, value in terms.items()}
+        self.log_dict(logged | {"train/loss": total.detach()}, sync_dist=True)
         return total
 
     def validation_step(self, batch: dict[str, Tensor], index: int) -> None:
@@ -49,6 +49,7 @@ class PlannerTraining(lightning.LightningModule):
         self.log_dict(
             {f"validation/{name}": value for name, value in terms.items()},
             batch_size=len(batch["voice"]),
+            sync_dist=True,
         )
         frames = self.planner(batch["voice"])
         known = batch["chord"] >= 0
@@ -57,6 +58,7 @@ class PlannerTraining(lightning.LightningModule):
         self.log_dict(
             {"validation/chord_accuracy": right, "validation/key_accuracy": keys},
             batch_size=len(batch["voice"]),
+            sync_dist=True,
         )
 
     def configure_optimizers(self) -> Any:

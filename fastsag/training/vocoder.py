@@ -1,34 +1,47 @@
-"""Training of a vocoder with spectral losses, on the accompaniments of a corpus."""
+"""Training of a vocoder, on the accompaniments of a corpus.
+
+Spectral losses alone, or with discriminators: multi-resolution mel, adversarial and feature
+matching losses (Kong et al. 2020); the discriminators step once for every few steps of the vocoder.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as lightning
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from fastsag import audio
 from fastsag.conditioning.encoders.melodic import level_gain
-from fastsag.config import VocoderTraining
+from fastsag.config import AdversarialConfig, MelAugmentation, MelConfig, VocoderTraining
 from fastsag.data.features import ACCOMPANIMENT_DBFS
-from fastsag.data.shards import read_shard, shard_paths
+from fastsag.data.streams import Stream
+from fastsag.errors import UserError
 from fastsag.mel import LogMel
+from fastsag.training.discriminators import (
+    Discriminators,
+    adversarial_loss,
+    discriminator_loss,
+    feature_loss,
+)
 from fastsag.training.loop import build_optimizer
 from fastsag.vocoder.griffin_lim import GriffinLim, griffin_lim
 from fastsag.vocoder.vocos import Vocos
 
 RESOLUTIONS = ((512, 128), (1024, 256), (2048, 512), (4096, 1024))  # n_fft, hop
-_MEL_NOISE = 0.1  # log units: forgives the small errors of a generated mel
+MEL_FFTS = (256, 512, 1024, 2048)  # of the multi-resolution mel loss
 _EDGE_FRAMES = 4  # of a crop, where the analysis window leaves the crop
 _REFINED = 8  # Griffin-Lim iterations of the validation's second line
 
 
 class VocoderModule(lightning.LightningModule):
-    """Trains a vocoder on crops (B, N) of music."""
+    """Trains a vocoder on crops (B, N) of music, with discriminators if it is configured so."""
+
+    averaged = "vocoder"
 
     def __init__(self, config: VocoderTraining) -> None:
         super().__init__()
@@ -37,25 +50,78 @@ class VocoderModule(lightning.LightningModule):
         self.vocoder = Vocos(config.mel, **config.vocoder.model_dump(exclude={"kind"}))
         self.spectral = self.vocoder.spectral
         self.anchor = GriffinLim(config.mel, 32)
+        self.bands = nn.ModuleList(LogMel(_bands(n_fft, config.mel)) for n_fft in MEL_FFTS)
+        self.discriminators: Discriminators | None = None
+        if config.adversarial is not None:
+            sizes = config.adversarial
+            self.discriminators = Discriminators(sizes.periods, sizes.resolutions, sizes.channels)
+            self.automatic_optimization = False  # two optimizers take turns
 
-    def terms(self, wave: Tensor) -> dict[str, Tensor]:
-        """The named losses of crops (B, N)."""
+    def sound(self, wave: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """The vocoder's version (B, N) of crops (B, N), and its named spectral losses."""
         mel = self.mel(wave)
-        noise = _MEL_NOISE * torch.rand(len(mel), 1, 1, device=mel.device)
-        magnitude, phase = self.vocoder.spectrum(mel + noise * torch.randn_like(mel))
+        magnitude, phase = self.vocoder.spectrum(augmented(mel, self.config.augmentation))
         sound = self.spectral.inverse(magnitude * phase)
         terms = self._scores(sound, wave, mel)
         terms["mel"] = 2 * terms["mel"]
         # The magnitude has a truth of its own, whatever the phase does to the sound.
         terms["magnitude"] = log_distance(magnitude, self.spectral(wave).abs())
-        return terms
+        return sound, terms
 
-    def training_step(self, batch: dict[str, Tensor], index: int) -> Tensor:
-        terms = self.terms(batch["wave"])
+    def training_step(self, batch: dict[str, Tensor], index: int) -> Tensor | None:
+        sound, terms = self.sound(batch["wave"])
+        if self.config.adversarial is not None:
+            self._adversarial_step(batch["wave"], sound, terms, self.config.adversarial)
+            return None
         total = torch.stack(list(terms.values())).sum()
-        self.log_dict({f"train/{name}": value.detach() for name, value in terms.items()})
-        self.log("train/loss", total.detach())
+        self._log_terms(terms, total)
         return total
+
+    def _adversarial_step(
+        self, wave: Tensor, sound: Tensor, terms: dict[str, Tensor], settings: AdversarialConfig
+    ) -> None:
+        """The discriminators' turn, every few steps, then the vocoder's."""
+        assert self.discriminators is not None
+        step = self.trainer.global_step
+        optimizer, judges = self.optimizers()  # type: ignore[attr-defined]
+        if step % settings.every == 0:
+            # The plain optimizer: Lightning counts the vocoder's steps alone.
+            loss = discriminator_loss(
+                self.discriminators(wave), self.discriminators(sound.detach())
+            )
+            self._step(judges.optimizer, loss, self.discriminators)
+            self.log("train/discriminators", loss.detach(), sync_dist=True)
+        terms["mels"] = settings.mel_weight * self.mel_distance(sound, wave)
+        self.discriminators.requires_grad_(False)
+        if step >= settings.start:
+            made = self.discriminators(sound)
+            with torch.no_grad():
+                real = self.discriminators(wave)
+            terms["adversarial"] = settings.weight * adversarial_loss(made)
+            terms["features"] = settings.feature_weight * feature_loss(real, made)
+        total = torch.stack(list(terms.values())).sum()
+        self._step(optimizer, total, self.vocoder)
+        self.discriminators.requires_grad_(True)
+        for scheduler in self.lr_schedulers():  # type: ignore[union-attr]
+            scheduler.step()  # type: ignore[call-arg]
+        self._log_terms(terms, total)
+
+    def _step(self, optimizer: Any, loss: Tensor, part: nn.Module) -> None:
+        optimizer.zero_grad()
+        self.manual_backward(loss)
+        if self.config.training.clip_norm is not None:
+            nn.utils.clip_grad_norm_(part.parameters(), self.config.training.clip_norm)
+        optimizer.step()
+
+    def _log_terms(self, terms: dict[str, Tensor], total: Tensor) -> None:
+        logged = {f"train/{name}": value.detach() for name, value in terms.items()}
+        self.log_dict(logged | {"train/loss": total.detach()}, sync_dist=True)
+
+    def mel_distance(self, sound: Tensor, wave: Tensor) -> Tensor:
+        """Mean absolute difference of the log mels of several resolutions, edges left out."""
+        edge = _EDGE_FRAMES * self.config.mel.hop_length
+        made, true = sound[:, edge:-edge], wave[:, edge:-edge]
+        return torch.stack([(mel(made) - mel(true)).abs().mean() for mel in self.bands]).mean()
 
     def validation_step(self, batch: dict[str, Tensor], index: int) -> None:
         wave = batch["wave"]
@@ -67,11 +133,17 @@ class VocoderModule(lightning.LightningModule):
             "griffin_lim": self.anchor(mel),
         }
         for name, sound in sounds.items():
-            terms = self._scores(sound, wave, mel)
+            terms = self._scores(sound, wave, mel) | {"mels": self.mel_distance(sound, wave)}
             self.log_dict(
                 {f"validation/{name}_{key}": value for key, value in terms.items()},
                 batch_size=len(wave),
+                sync_dist=True,
             )
+        if index == 0 and self.logger is not None and self.global_rank == 0:
+            board = self.logger.experiment  # type: ignore[attr-defined]
+            for name, sound in {"truth": wave, **sounds}.items():
+                listened = sound[:4].flatten().clamp(-1, 1)
+                board.add_audio(name, listened, self.global_step, self.config.mel.sample_rate)
 
     def _scores(self, sound: Tensor, wave: Tensor, mel: Tensor) -> dict[str, Tensor]:
         """How far `sound` (B, N) is from `wave` (B, N), whose mel is `mel`; edges left out."""
@@ -82,7 +154,34 @@ class VocoderModule(lightning.LightningModule):
         return terms
 
     def configure_optimizers(self) -> Any:
-        return build_optimizer(self.vocoder.parameters(), self.config.training)
+        training, adversarial = self.config.training, self.config.adversarial
+        own = build_optimizer(self.vocoder.parameters(), training)
+        if adversarial is None or self.discriminators is None:
+            return own
+        rate = training.model_copy(update={"learning_rate": adversarial.learning_rate})
+        return own, build_optimizer(self.discriminators.parameters(), rate)
+
+
+def augmented(mel: Tensor, settings: MelAugmentation) -> Tensor:
+    """Log mel (B, M, T) with noise, drift over the bands and, in some crops, blur."""
+    each = (len(mel), 1, 1)
+    noise = settings.noise * torch.rand(each, device=mel.device)
+    result = mel + noise * torch.randn_like(mel)
+    if settings.blur:
+        smooth = torch.nn.functional.avg_pool2d(
+            result[:, None], 3, 1, padding=1, count_include_pad=False
+        )[:, 0]
+        result = torch.where(torch.rand(each, device=mel.device) < settings.blur, smooth, result)
+    if settings.tilt:
+        slope = torch.linspace(-1, 1, mel.shape[1], device=mel.device)[None, :, None]
+        result = result + settings.tilt * (2 * torch.rand(each, device=mel.device) - 1) * slope
+    return result
+
+
+def _bands(n_fft: int, mel: MelConfig) -> MelConfig:
+    """A mel spectrogram of another resolution; fewer bands where bins are few."""
+    sizes = {"n_fft": n_fft, "win_length": n_fft, "hop_length": n_fft // 4, "n_mels": n_fft // 16}
+    return mel.model_copy(update={**sizes, "scale": "slaney"})
 
 
 def spectral_losses(sound: Tensor, wave: Tensor) -> dict[str, Tensor]:
@@ -131,13 +230,20 @@ class WaveCrops(Dataset[dict[str, Tensor]]):
         return {"wave": torch.from_numpy(crop)}
 
 
-def load_music(folder: Path) -> dict[str, list[np.ndarray]]:
-    """Accompaniments of a corpus by split, int16, at the level that models learn to play at."""
+def load_music(streams: Sequence[Stream], rate: int) -> dict[str, list[np.ndarray]]:
+    """Accompaniments by split, int16 at `rate` Hz, at the level that models learn to play at.
+
+    Raises:
+        UserError: a stream without end.
+    """
     music: dict[str, list[np.ndarray]] = {}
-    for path in shard_paths(folder):
-        for record in read_shard(path):
-            rate = record.meta["sample_rate"]
-            gain = level_gain(record.accompaniment, rate) * 10 ** ((ACCOMPANIMENT_DBFS + 20) / 20)
-            scaled = np.clip(record.accompaniment * gain, -1, 1) * 32767
+    for stream in streams:
+        if stream.made is not None:
+            raise UserError(f"{stream.name}: has no end; write a corpus: fastsag songs generate")
+        for record in (record for shard in stream.shards for record in shard.records()):
+            own = record.meta["sample_rate"]
+            samples = audio.resample(record.accompaniment[None], own, rate)[0]
+            gain = level_gain(samples, rate) * 10 ** ((ACCOMPANIMENT_DBFS + 20) / 20)
+            scaled = np.clip(samples * gain, -1, 1) * 32767
             music.setdefault(record.meta["split"], []).append(scaled.astype(np.int16))
     return music

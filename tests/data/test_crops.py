@@ -61,12 +61,12 @@ def test_crops_depend_on_seed_and_index_alone():
     extractor = FeatureExtractor(MEL, MelodicConfig())
     one = record(1)
     songs = [extractor(one.vocals, one.accompaniment, one.meta)]
-    crops = CropDataset(songs, frames=256, ratio=2.0, length=10, seed=3)
-    first, again = crops[4], CropDataset(songs, frames=256, ratio=2.0, length=99, seed=3)[4]
+    crops = CropDataset(songs, MEL, 256, RATE_HZ, length=10, seed=3)
+    first, again = crops[4], CropDataset(songs, MEL, 256, RATE_HZ, length=99, seed=3)[4]
     assert all(first[name].equal(again[name]) for name in first)
     assert first["mel"].shape == (100, 256) and first["voice"].shape == (128, 39)
     with pytest.raises(ValueError, match="none of 1 songs"):
-        CropDataset(songs, frames=10**6, ratio=2.0, length=1, seed=0)
+        CropDataset(songs, MEL, 10**6, RATE_HZ, length=1, seed=0)
 
 
 def test_transposition_moves_chords_and_key_together():
@@ -133,7 +133,7 @@ def test_crops_of_songs_of_any_length_have_one_shape():
         )
         for frames in (937, 940, 1_501, 2_004)
     ]
-    crops = CropDataset(songs, frames=937, ratio=1.25, length=40, seed=0)
+    crops = CropDataset(songs, MEL, 937, 75.0, length=40, seed=0)
     assert {tuple(crops[i]["voice"].shape) for i in range(40)} == {(749, 2)}
     assert {tuple(crops[i]["mel"].shape) for i in range(40)} == {(3, 937)}
 

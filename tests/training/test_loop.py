@@ -1,5 +1,7 @@
 """The loop: it learns, it resumes to the bit, it stops at nonsense."""
 
+from itertools import chain
+
 import lightning.pytorch as lightning
 import pytest
 import torch
@@ -7,6 +9,7 @@ from torch.utils.data import Dataset
 
 from fastsag.config import TrainingConfig
 from fastsag.errors import UserError
+from fastsag.training.batches import StepBatches
 from fastsag.training.loop import averaged_weights, build_optimizer, fit, started
 
 
@@ -134,5 +137,70 @@ def test_a_run_starts_from_another(tmp_path):
     other.net = torch.nn.Sequential(torch.nn.Linear(4, 9), torch.nn.Linear(9, 1))
     with pytest.raises(UserError, match=r"do not fit \(net\.0\.weight"):
         started(other, tmp_path)
-    with pytest.raises(UserError, match="no checkpoint"):
+    with pytest.raises(UserError, match="unknown checkpoint"):
         started(Module(training), tmp_path / "nowhere")
+
+
+class Plain(Module):
+    """Without noise: what it learns depends on its items alone."""
+
+    def training_step(self, batch, index):
+        return (self.net(batch["x"]) - batch["y"]).square().mean()
+
+
+@pytest.mark.parametrize("accumulate", [2, 4])
+def test_a_step_in_parts_is_the_whole_step(tmp_path, accumulate):
+    weights, steps = [], []
+    for parts in (1, accumulate):
+        training = settings(accumulate=parts)
+        torch.manual_seed(0)
+        out = tmp_path / str(parts)
+        module = Plain(training)
+        fit(module, Items(48), Items(8), out, training, training)
+        weights.append(averaged_weights(out))
+        steps.append(module.trainer.global_step)
+    assert steps == [12, 12]
+    for name, value in weights[0].items():
+        torch.testing.assert_close(weights[1][name], value, atol=1e-5, rtol=1e-4)
+
+
+def test_a_gradient_that_is_not_finite_stops_before_the_weights_are_lost(tmp_path, monkeypatch):
+    def root(self, batch, index):
+        off = (self.net(batch["x"]) - batch["y"]).square().mean()
+        return off + 0 * (off.detach() - off).sqrt()  # finite; its gradient is 0 times infinity
+
+    monkeypatch.setattr(Module, "training_step", root)
+    training = settings()
+    torch.manual_seed(0)
+    module = Module(training)
+    before = module.net[0].weight.clone()
+    with pytest.raises(UserError, match=r"no finite gradient.*net\.0\.weight"):
+        fit(module, Items(48), Items(8), tmp_path, training, training)
+    assert torch.equal(module.net[0].weight, before)
+    from safetensors.torch import load_file
+
+    kept = load_file(tmp_path / "bad-batch.safetensors")
+    assert torch.equal(kept["x"], torch.stack([Items(4)[i]["x"] for i in range(4)]))
+
+
+def test_batches_are_dealt_out_to_processes():
+    whole = list(StepBatches(1, 3, 8))
+    assert whole == [list(range(8, 16)), list(range(16, 24))]
+    shares = [list(StepBatches(1, 3, 8, parts=2, rank=rank, world=2)) for rank in (0, 1)]
+    assert shares[0] == [[8, 10], [12, 14], [16, 18], [20, 22]]
+    assert sorted(chain(*shares[0], *shares[1])) == list(range(8, 24))
+    assert len(StepBatches(1, 3, 8, parts=2)) == 6
+    with pytest.raises(UserError, match="multiple of 6"):
+        StepBatches(0, 3, 8, parts=2, world=3)
+
+
+def test_an_error_in_the_data_ends_the_run(tmp_path):
+    class Broken(Items):
+        def __getitem__(self, index):
+            if index == 9:
+                raise UserError("songs.tar: broken")
+            return super().__getitem__(index)
+
+    training = settings()
+    with pytest.raises(UserError, match=r"songs\.tar: broken"):
+        fit(Module(training), Broken(48), Items(8), tmp_path, training, training)
