@@ -22,7 +22,7 @@ def root() -> None:
 def rtf(
     voice: Annotated[
         Path | None,
-        typer.Argument(metavar="[INPUT]", help="A voice. [default: the bundled demonstration]"),
+        typer.Argument(metavar="[INPUT]", help="A voice; if left out, the bundled one."),
     ] = None,
     checkpoint: Annotated[
         str, typer.Option(metavar="NAME_OR_PATH", help="A bundled checkpoint or a folder.")
@@ -30,11 +30,11 @@ def rtf(
     seconds: Annotated[float, typer.Option(help="Of audio; a shorter voice repeats.")] = 10.0,
     runs: Annotated[int, typer.Option(min=20, help="Timed runs of each definition.")] = 20,
     warmups: Annotated[int, typer.Option(min=0, help="Runs before, that do not count.")] = 3,
-    sampler: Annotated[str | None, typer.Option(help="[default: checkpoint's]")] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="[default: checkpoint's]")] = None,
-    guidance: Annotated[float | None, typer.Option(help="[default: checkpoint's]")] = None,
+    sampler: Annotated[str | None, typer.Option(help="If left out, the checkpoint's.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="If left out, the checkpoint's.")] = None,
+    guidance: Annotated[float | None, typer.Option(help="If left out, the checkpoint's.")] = None,
     threads: Annotated[
-        int | None, typer.Option(min=1, help="Of the processor. [default: torch's choice]")
+        int | None, typer.Option(min=1, help="Of the processor; if left out, torch chooses.")
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = "auto",

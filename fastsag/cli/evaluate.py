@@ -63,7 +63,7 @@ def coherence(
         Truth | None,
         typer.Option(
             help="KEY.truth.json, or estimated from the true band, its mix with the voice, or the "
-            "voice. [default: the first that all songs have]"
+            "voice; if left out, the first that all songs have."
         ),
     ] = None,
     bank: Annotated[
@@ -209,7 +209,7 @@ def unpack(
     output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="For the clips.")],
     split: Annotated[str | None, typer.Option(help="train, validation or test.")] = None,
     count: Annotated[
-        int | None, typer.Option(min=1, help="So many clips, drawn at random. [default: all]")
+        int | None, typer.Option(min=1, help="So many clips, drawn at random; all if left out.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the draw.")] = 0,
 ) -> None:
@@ -268,6 +268,20 @@ def table1(config: Config) -> None:
     Anchors, coherence and adherence stand beside too. Embedders whose weights are not on this
     machine are left out, with the command that gets them. What was computed is kept: the same
     command again goes on where it stopped. Writes table1.md, .csv, .json and .png.
+
+    The config, in YAML (all keys: docs/evaluation.md; examples: configs/eval):
+
+    \b
+    output: tables                  # folder for the results
+    zero_shot: held-out             # KEY.vocals.* and KEY.accompaniment.*
+    systems:
+      - name: FastSAG
+        zero_shot: ours             # KEY*.accompaniment.* of each KEY
+        rtf: rtf.json               # from fastsag bench rtf
+        degrade: {vocoder: compact} # what the true mixtures pass first
+    embedders:
+      - offline-v1
+      - vggish
 
     Example: fastsag evaluate table1 --config configs/eval/small.yaml
     """

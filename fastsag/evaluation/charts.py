@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from fastsag.evaluation.tables import Table
 
 _MOST_COLUMNS = 4
+_NOTHING = 1e-6  # of the largest: a distance of a set from itself, but for rounding
 _WIDE = 20.0  # largest over smallest bar from which on an axis is logarithmic
 
 
@@ -52,8 +53,9 @@ def bars(path: Path, table: Table) -> None:
 def _panel(axis: Any, rows: list[dict[str, Any]], column: str) -> None:
     ours = [_number(row["ours"].get(column)) for row in rows]
     places = np.arange(len(rows))[::-1]
-    positive = [value for value in ours if value and value > 0]
-    wide = bool(positive) and max(positive) > _WIDE * min(positive)
+    largest = max((value for value in ours if value), default=0.0)
+    positive = [value for value in ours if value and value > _NOTHING * largest]
+    wide = bool(positive) and largest > _WIDE * min(positive)
     colours = ["#b4b4b4" if row["anchor"] else "#1f5a8a" for row in rows]
     axis.barh(places, [value or 0.0 for value in ours], color=colours, height=0.7)
     published = [
@@ -64,13 +66,16 @@ def _panel(axis: Any, rows: list[dict[str, Any]], column: str) -> None:
         axis.legend(fontsize=7, loc="lower right")
     if wide:
         axis.set_xscale("log")
+        axis.set_xlim(min(positive) / 3, largest * 8)
     for value, place in zip(ours, places):
-        text = "-" if value is None else f"{value:.3g}"
+        text = "-" if value is None else f"{value:.3g}" if value in positive else "0"
+        left = axis.get_xlim()[0] if wide else 0.0
         axis.annotate(
-            text, (value or 0.0, place), xytext=(3, 0), textcoords="offset points",
+            text, (value if value in positive else left, place), xytext=(3, 0), textcoords="offset points",
             va="center", fontsize=7,
         )  # fmt: skip
-    axis.margins(x=0.2)
+    if not wide:
+        axis.margins(x=0.2)
     axis.set_yticks(places, [row["system"] for row in rows], fontsize=8)
     axis.tick_params(axis="x", labelsize=7)
     axis.set_title(column, fontsize=9)

@@ -42,7 +42,7 @@ def clips(folder: Path) -> list[Clip]:
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; give a folder of KEY.vocals.wav")
     voices = sorted(p for p in folder.glob("*.vocals.*") if p.suffix.lower() in SUFFIXES)
-    named = {p.name.removesuffix(f".vocals{p.suffix}"): p for p in voices}
+    named = {p.stem.removesuffix(".vocals"): p for p in voices if p.stem.endswith(".vocals")}
     if not named:
         raise UserError(
             f"{folder}: no KEY.vocals.wav here; make songs (fastsag songs unpack) or unpack shards "
