@@ -68,12 +68,15 @@ def _panel(axis: Any, rows: list[dict[str, Any]], column: str) -> None:
         axis.set_xscale("log")
         axis.set_xlim(min(positive) / 3, largest * 8)
     for value, place in zip(ours, places):
-        text = "-" if value is None else f"{value:.3g}" if value in positive else "0"
-        left = axis.get_xlim()[0] if wide else 0.0
+        seen = value in positive
         axis.annotate(
-            text, (value if value in positive else left, place), xytext=(3, 0), textcoords="offset points",
-            va="center", fontsize=7,
-        )  # fmt: skip
+            "-" if value is None else f"{value:.3g}" if seen else "0",
+            (value if seen else axis.get_xlim()[0] if wide else 0.0, place),
+            xytext=(3, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=7,
+        )
     if not wide:
         axis.margins(x=0.2)
     axis.set_yticks(places, [row["system"] for row in rows], fontsize=8)
