@@ -64,7 +64,7 @@ def test_the_record_adds_up(accompanist):
         Recording(noise, 24_000),
         0.5,
         Settings(steps=2, sampler="euler", guidance=1.0),
-        runs=3,
+        runs=2,
         warmups=1,
         progress=lambda *line: told.append(line),
     )
@@ -76,7 +76,7 @@ def test_the_record_adds_up(accompanist):
     whole = sum(stage["median"] for stage in practice["stages"].values())
     assert whole == pytest.approx(practice["seconds"]["median"], rel=0.5)
     assert min(stage["median"] for stage in practice["stages"].values()) >= 0
-    assert told[3] == ("practice", 4, 4) and told[-1] == ("paper", 3, 3)
+    assert told[2] == ("practice", 3, 3) and told[-1] == ("paper", 2, 2)
     assert json.loads(json.dumps(record)) == record
     assert "| denoise |" in rtf.report(record) and "2 network evaluations" in rtf.report(record)
 
@@ -85,12 +85,12 @@ def test_guidance_costs_a_second_evaluation(accompanist):
     noise = Recording(np.full((1, 24_000), 0.1, np.float32), 24_000)
 
     def calls(guidance):
-        settings = Settings(steps=3, sampler="euler", guidance=guidance)
+        settings = Settings(steps=1, sampler="euler", guidance=guidance)
         return rtf.count_evaluations(
             accompanist, lambda: accompanist.accompany(noise, settings=settings)
         )
 
-    assert (calls(1.0), calls(2.0)) == (3, 6)
+    assert (calls(1.0), calls(2.0)) == (1, 2)
 
 
 def test_a_short_voice_repeats():
@@ -100,6 +100,7 @@ def test_a_short_voice_repeats():
         rtf.clip(recording, 0.1)
 
 
+@pytest.mark.slow
 def test_the_command(tmp_path):
     torch.manual_seed(0)
     config = configuration.load(CONFIGS / "debug.yaml")

@@ -15,8 +15,8 @@ RATE = 22_050
 BEAT = 0.5
 
 
-def truth(rounds: int = 2) -> dict:
-    labels = ["C:maj", "A:min", "F:maj", "G:maj"] * rounds
+def truth() -> dict:
+    labels = ["C:maj", "A:min", "F:maj", "G:maj"]
     beats = 0.3 + BEAT * np.arange(len(labels) * 4 + 1)
     return {
         "key": "C major",
@@ -136,7 +136,7 @@ def test_silence_scores_and_does_not_fail():
     assert row["level_db"] is None and row["tempo"] is None and row["in_key"] == 0
 
 
-@pytest.mark.parametrize("source", ["band", "mix", "voice"])
+@pytest.mark.parametrize("source", ["band", pytest.param("mix", marks=pytest.mark.slow), "voice"])
 def test_truth_can_be_estimated(source):
     song = truth()
     known = estimate(source, voice(song).astype(np.float32), band(song).astype(np.float32))

@@ -40,7 +40,7 @@ def songs(tmp_path_factory) -> Path:
     (root / "set").mkdir()
     (root / "off").mkdir()
     for name, steps in TRANSPOSED.items():
-        song = moved(truth(rounds=1), steps)
+        song = moved(truth(), steps)
         soundfile.write(root / "set" / f"{name}.vocals.wav", voice(song), RATE)
         soundfile.write(root / "set" / f"{name}.accompaniment.wav", band(song), RATE)
         (root / "set" / f"{name}.truth.json").write_text(json.dumps(song))
@@ -92,6 +92,7 @@ def test_processes_give_the_same(songs, rows, tmp_path):
     assert again == [row for row in found if row["system"] == report.NOISE]
 
 
+@pytest.mark.slow
 def test_the_command_without_annotations(songs, tmp_path):
     for path in (songs / "set").glob("*.wav"):
         (tmp_path / path.name).symlink_to(path)
