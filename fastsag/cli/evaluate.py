@@ -3,55 +3,100 @@
 from __future__ import annotations
 
 import json
-import sys
+import os
+from collections.abc import Sequence
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-app = typer.Typer(help="Judge accompaniments against known songs.", no_args_is_help=True)
+from fastsag.cli.progress import tell
+from fastsag.errors import UserError
+
+app = typer.Typer(
+    help="Judge accompaniments: do they fit, how do they sound, are they like real music?",
+    no_args_is_help=True,
+)
+
+Songs = Annotated[
+    Path, typer.Argument(metavar="SONGS", help="Folder of KEY.vocals.* and KEY.accompaniment.*")
+]
+Systems = Annotated[
+    list[Path] | None,
+    typer.Argument(metavar="[SYSTEM]...", help="Folders with an accompaniment of each song."),
+]
+Embedders = Annotated[
+    list[str] | None,
+    typer.Option(help="offline-v1, vggish, mert, mert-4, mert-7, mert-11, clap, clap-larger."),
+]
+Cache = Annotated[Path | None, typer.Option(metavar="DIR", help="Where what was computed is kept.")]
+Output = Annotated[
+    Path | None, typer.Option("-o", "--output", metavar="FILE", help="Scores as JSON.")
+]
+Workers = Annotated[int, typer.Option(min=1, help="Processes.")]
+Config = Annotated[
+    Path, typer.Option(metavar="FILE", help="What to judge, such as configs/eval/small.yaml.")
+]
+_CORES = os.cpu_count() or 1
+
+
+class Truth(StrEnum):
+    """What is known of the songs."""
+
+    annotation = "annotation"
+    band = "band"
+    mix = "mix"
+    voice = "voice"
 
 
 @app.callback()
 def root() -> None:
-    """Judge accompaniments against known songs."""
+    """Judge accompaniments: do they fit, how do they sound, are they like real music?"""
 
 
 @app.command()
 def coherence(
-    songs: Annotated[
-        Path, typer.Argument(metavar="SONGS", help="Folder made by `fastsag songs unpack`.")
-    ],
-    systems: Annotated[
-        list[Path] | None,
-        typer.Argument(metavar="[SYSTEM]...", help="Folders with an accompaniment of each song."),
+    songs: Songs,
+    systems: Systems = None,
+    truth: Annotated[
+        Truth | None,
+        typer.Option(
+            help="KEY.truth.json, or estimated from the true band, its mix with the voice, or the "
+            "voice; if left out, the first that all songs have."
+        ),
     ] = None,
-    output: Annotated[
-        Path | None, typer.Option("-o", "--output", metavar="FILE", help="Scores as JSON.")
+    bank: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Of rendered bands, for mel_fd.")
     ] = None,
+    workers: Workers = _CORES,
+    cache: Cache = None,
+    output: Output = None,
 ) -> None:
-    """Key, consonance, chords, beat and pulse of each SYSTEM, beside anchors.
+    """Does each SYSTEM's band fit the singing, and does it sound whole?
 
-    Anchors are the songs' own bands, another song's band and white noise.
+    Key, consonance, chords, beat and pulse; steadiness of partials, attacks, noise; beside anchors:
+    the songs' own bands, another song's (RandSong), a tonic drone, noise, silence, the voice.
+    docs/evaluation.md tells what each measure can and cannot see.
 
     Example:
     fastsag songs unpack -o held-out --seed 900 --count 10;
     fastsag accompany held-out/*.vocals.wav -o ours;
     fastsag evaluate coherence held-out ours
     """
-    from fastsag.audio import write_text
-    from fastsag.evaluation.report import compare, table
+    from fastsag.evaluation import report
 
-    def progress(system: str, song: str) -> None:
-        if sys.stderr.isatty():
-            print(f"\r\x1b[K{system}: {song}", end="", file=sys.stderr)
-
-    rows = compare(songs, systems or [], progress)
-    if sys.stderr.isatty():
-        print("\r\x1b[K", end="", file=sys.stderr)
-    print(table(rows))
-    if output is not None:
-        write_text(output, json.dumps(rows, indent=1) + "\n")
+    rows = report.compare(
+        songs,
+        _named(systems or []),
+        truth=truth.value if truth else None,
+        bank=bank,
+        cache=cache,
+        workers=workers,
+        progress=lambda system, song, done, total: tell(f"{system}, {song}", done, total),
+    )
+    print(report.table(rows))
+    _save(output, rows)
 
 
 @app.command()
@@ -60,10 +105,7 @@ def fad(
     systems: Annotated[
         list[Path], typer.Argument(metavar="SYSTEM...", help="Folders to compare with it.")
     ],
-    embedder: Annotated[
-        list[str] | None,
-        typer.Option(help="offline-v1, vggish, mert, mert-4, mert-7, mert-11, clap, clap-larger."),
-    ] = None,
+    embedder: Embedders = None,
     infinity: Annotated[
         bool, typer.Option("--infinity", help="Also extrapolate to infinitely many frames.")
     ] = False,
@@ -71,28 +113,19 @@ def fad(
         bool, typer.Option("--per-song", help="Also each file's distance, in the JSON.")
     ] = False,
     seed: Annotated[int, typer.Option(help="Of the extrapolation.")] = 0,
-    cache: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Folder of cached embeddings.")
-    ] = None,
-    output: Annotated[
-        Path | None, typer.Option("-o", "--output", metavar="FILE", help="Scores as JSON.")
-    ] = None,
+    cache: Cache = None,
+    output: Output = None,
 ) -> None:
     """Fréchet audio distance of each SYSTEM from REFERENCE; smaller is nearer.
 
     The paper compares mixtures of voice and band. Figures of different embedders are not
-    comparable. offline-v1, the default, needs no download; the others say what they need.
+    comparable. offline-v1, the default, needs no download; the others say what they need. To
+    degrade the reference first, see `fastsag evaluate degrade`.
 
     Example: fastsag evaluate fad true-mixes our-mixes --embedder mert --embedder vggish
     """
-    from fastsag.audio import write_text
     from fastsag.evaluation import fad as part
     from fastsag.evaluation.embedders import build
-
-    def progress(folder: str, done: int, total: int) -> None:
-        if sys.stderr.isatty():
-            end = "\n" if done == total else ""
-            print(f"\r\x1b[K{folder}: {done}/{total} files", end=end, file=sys.stderr)
 
     records = [
         part.fad(
@@ -103,11 +136,260 @@ def fad(
             infinity=infinity,
             per_song=per_song,
             seed=seed,
-            progress=progress,
+            progress=tell,
         )
         for space in map(build, embedder or ["offline-v1"])
         for system in systems
     ]
     print(part.table(records))
+    _save(output, records)
+
+
+@app.command()
+def apa(
+    songs: Songs,
+    systems: Systems = None,
+    embedder: Embedders = None,
+    seed: Annotated[int, typer.Option(help="Of the deal of bands to other voices.")] = 0,
+    cache: Cache = None,
+    output: Output = None,
+) -> None:
+    """Accompaniment prompt adherence: 1 like the true bands, 0 like bands dealt at random.
+
+    Grachten and Nistal 2025, with any embedder; the published figures are with `clap`. Anchors
+    stand beside the systems.
+
+    Example: fastsag evaluate apa held-out ours --embedder clap -o apa.json
+    """
+    from fastsag.evaluation import apa as part
+    from fastsag.evaluation.embedders import build
+
+    records = [
+        record
+        for space in map(build, embedder or ["offline-v1"])
+        for record in part.of_systems(
+            songs, _named(systems or []), space, cache=cache, seed=seed, progress=tell
+        )
+    ]
+    print(part.table(records))
+    _save(output, records)
+
+
+@app.command()
+def degrade(
+    source: Annotated[Path, typer.Argument(metavar="FOLDER", help="Of audio.")],
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="For the copies.")],
+    vocoder: Annotated[
+        str | None, typer.Option(metavar="NAME_OR_PATH", help="Of this checkpoint.")
+    ] = None,
+    codec: Annotated[str | None, typer.Option(help="encodec.")] = None,
+    bandwidth: Annotated[float, typer.Option(help="Of the codec, kbit/s.")] = 6.0,
+) -> None:
+    """Pass a folder's audio through a system's vocoder or codec: the paper's degraded reference.
+
+    A system is then not charged for the sample rate and vocoder that it speaks through. Files
+    already in DIR are kept.
+
+    Example: fastsag evaluate degrade true-mixes -o degraded --vocoder compact
+    """
+    from fastsag.evaluation import degrade as part
+
+    if (vocoder is None) == (codec is None):
+        raise UserError("degrade: give either --vocoder or --codec")
+    if codec not in (None, "encodec"):
+        raise UserError(f"--codec {codec}: unknown; choose encodec")
+    trip = part.vocoder(vocoder) if vocoder else part.encodec(bandwidth)
+    count = part.folder(source, output, trip, lambda done, total: tell(trip.name, done, total))
+    print(f"{output}: {count} files through {trip.name}, {trip.sample_rate} Hz")
+
+
+@app.command()
+def unpack(
+    shards: Annotated[Path, typer.Argument(metavar="SHARDS", help="Folder of *.tar.")],
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="For the clips.")],
+    split: Annotated[str | None, typer.Option(help="train, validation or test.")] = None,
+    count: Annotated[
+        int | None, typer.Option(min=1, help="So many clips, drawn at random; all if left out.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the draw.")] = 0,
+) -> None:
+    """Write records of shards as an evaluation set: KEY.vocals.flac and KEY.accompaniment.flac.
+
+    Where a record tells key, beats and chords, KEY.truth.json too; clips.csv says what was cut from
+    where. The paper's sets are the 348 clips of MUSDB18's test songs and 2,000 clips in-domain.
+
+    Example: fastsag evaluate unpack prepared -o in-domain --split test --count 2000
+    """
+    from fastsag.evaluation import sets
+
+    found = sets.unpack(
+        shards, output, split, count, seed, lambda done, total: tell("clips", done, total)
+    )
+    print(f"{output}: {found} clips")
+
+
+@app.command()
+def bank(
+    corpus: Annotated[
+        Path, typer.Argument(metavar="CORPUS", help="Shards, or KEY.accompaniment.*")
+    ],
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE")],
+    hours: Annotated[float | None, typer.Option(help="At most so much of it.")] = None,
+) -> None:
+    """Measure the textures of many bands, against which `mel_fd` compares.
+
+    The package's own bank is of rendered songs; make one of recordings to judge recordings.
+
+    Example: fastsag evaluate bank prepared -o bank.json;
+    fastsag evaluate coherence clips ours --bank bank.json
+    """
+    from fastsag.evaluation import sets, texture
+    from fastsag.evaluation.coherence import judged
+
+    count, seconds = 0, 0.0
+
+    def heard() -> Any:
+        nonlocal count, seconds
+        for samples, rate in sets.bands(corpus, None if hours is None else hours * 3600):
+            count, seconds = count + 1, seconds + len(samples) / rate
+            tell(f"{corpus}: bands", count, count + 1)
+            yield judged(samples, rate)
+
+    made = texture.make_bank(heard())
+    note = f"{count} accompaniments, {seconds / 3600:.1f} h of {corpus.name}"
+    texture.write_bank(made, output, note)
+    print(f"{output}: {note}")
+
+
+@app.command()
+def table1(config: Config) -> None:
+    """Table 1, zero-shot: FAD by every embedder, and RTF, with the paper's figures beside.
+
+    Anchors, coherence and adherence stand beside too. Embedders whose weights are not on this
+    machine are left out, with the command that gets them. What was computed is kept: the same
+    command again goes on where it stopped. Writes table1.md, .csv, .json and .png.
+
+    The config, in YAML (all keys: docs/evaluation.md; examples: configs/eval):
+
+    \b
+    output: tables                  # folder for the results
+    zero_shot: held-out             # KEY.vocals.* and KEY.accompaniment.*
+    systems:
+      - name: FastSAG
+        zero_shot: ours             # KEY*.accompaniment.* of each KEY
+        rtf: rtf.json               # from fastsag bench rtf
+        degrade: {vocoder: compact} # what the true mixtures pass first
+    embedders:
+      - offline-v1
+      - vggish
+
+    Example: fastsag evaluate table1 --config configs/eval/small.yaml
+    """
+    _table("table1", config)
+
+
+@app.command()
+def table2(config: Config) -> None:
+    """Table 2, in-domain: as Table 1, without RTF.
+
+    Example: fastsag evaluate table2 --config configs/eval/paper.yaml
+    """
+    _table("table2", config)
+
+
+@app.command()
+def table3(config: Config) -> None:
+    """Table 3: mean opinion scores of a listening test, with intervals and paired tests.
+
+    `fastsag listen make` builds the test; the config names its key and the listeners' ratings.
+    Writes table3.md, .csv, .json and .png.
+
+    Example: fastsag evaluate table3 --config configs/eval/paper.yaml
+    """
+    from fastsag.evaluation import config as settings
+    from fastsag.evaluation.listening import results
+
+    wanted = settings.load(config)
+    if wanted.listening is None:
+        raise UserError(f"{config}: names no ratings; add listening: {{key: ..., ratings: [...]}}")
+    _make_folder(wanted.output)
+    files, text = results.write(wanted.listening.key, wanted.listening.ratings, wanted.output)
+    print(text)
+    _list(files)
+
+
+@app.command()
+def figure3(config: Config) -> None:
+    """Figure 3: spectrograms of voice, true accompaniment, prior and generated accompaniment.
+
+    The config names files, or a checkpoint that makes the last two from the voice. Writes
+    figure3.png.
+
+    Example: fastsag evaluate figure3 --config configs/eval/small.yaml
+    """
+    from fastsag.evaluation import config as settings
+    from fastsag.evaluation import figure
+
+    wanted = settings.load(config)
+    if wanted.figure3 is None:
+        raise UserError(f"{config}: names no files; add figure3: {{voice: ..., ...}}")
+    _make_folder(wanted.output)
+    made = _generated(wanted.figure3) if wanted.figure3.checkpoint else None
+    _list([figure.draw(wanted.figure3, wanted.output / "figure3.png", made)])
+
+
+def _generated(wanted: Any) -> tuple[Any, Any, Any]:
+    """Prior and mel of the voice's beginning, log units, and their spectrogram's settings."""
+    from fastsag.evaluation.figure import beginning
+    from fastsag.pipeline import Accompanist
+    from fastsag.take import Settings
+
+    accompanist = Accompanist.from_pretrained(wanted.checkpoint)
+    result = accompanist.accompany(
+        beginning(wanted.voice, wanted.seconds), settings=Settings(seed=wanted.seed), progress=tell
+    )
+    return result.prior, result.mel, accompanist.config.mel
+
+
+def _table(name: str, path: Path) -> None:
+    from fastsag.evaluation import config as settings
+    from fastsag.evaluation import tables
+
+    wanted = settings.load(path)
+    _make_folder(wanted.output)
+    table = tables.make(name, wanted, tell)
+    files = tables.write(table, wanted)
+    print(tables.markdown(table))
+    _list(files)
+
+
+def _named(folders: Sequence[Path]) -> list[tuple[str, Path]]:
+    """Folders by their names.
+
+    Raises:
+        UserError: two of one name.
+    """
+    names = [folder.resolve().name for folder in folders]
+    for folder, name in zip(folders, names):
+        if names.count(name) > 1:
+            raise UserError(f"{folder}: two systems are called {name}; rename a folder")
+    return list(zip(names, folders))
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be made ({error.strerror}); change output") from None
+
+
+def _save(output: Path | None, records: Any) -> None:
+    from fastsag.audio import write_text
+
     if output is not None:
         write_text(output, json.dumps(records, indent=1) + "\n")
+
+
+def _list(files: Sequence[Path]) -> None:
+    for file in files:
+        print(f"  {file}")

@@ -7,6 +7,7 @@ import sys
 import typer
 
 from fastsag.cli.accompany import accompany
+from fastsag.cli.bench import app as bench_app
 from fastsag.cli.checkpoint import app as checkpoint_app
 from fastsag.cli.data import app as data_app
 from fastsag.cli.evaluate import app as evaluate_app
@@ -38,6 +39,7 @@ app.command(name="train-vocoder")(train_vocoder)
 app.command()(finetune)
 app.add_typer(evaluate_app, name="evaluate")
 app.add_typer(listen_app, name="listen")
+app.add_typer(bench_app, name="bench")
 app.add_typer(checkpoint_app, name="checkpoint")
 
 

@@ -7,20 +7,25 @@ windows and levels; the figure is of one embedder, whose name belongs to it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from fastsag import levels
+from fastsag import audio, levels
 from fastsag.errors import UserError
+from fastsag.evaluation import report
 from fastsag.evaluation.embedders import Embedder
-from fastsag.evaluation.fad import resample
+from fastsag.evaluation.fad import Cached, resample
 from fastsag.evaluation.frechet import frechet_distance, statistics
+from fastsag.evaluation.sets import clips, mono
 
 WINDOW_SECONDS = 5.0  # windows do not overlap; a rest that fills none is left out
 BAND_LEVEL_DB = 0.0  # loudness of the band minus that of the voice, in each window
 MIX_LUFS = -20.0
+ANCHORS = tuple(name for name in report.ANCHORS if name != report.DRONE)  # it needs a key
 
 
 @dataclass(frozen=True)
@@ -108,6 +113,63 @@ def adherence_of_songs(
         return np.concatenate([embedder(resample(x, rate, embedder.sample_rate)) for x in mixes])
 
     return adherence(heard(ours), heard(known), heard(dealt))
+
+
+def of_systems(
+    songs: Path,
+    systems: Sequence[tuple[str, Path]],
+    embedder: Embedder,
+    *,
+    anchors: Sequence[str] = ANCHORS,
+    cache: Path | None = None,
+    seed: int = 0,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> list[dict[str, Any]]:
+    """Adherence of systems and anchors on a set of songs, a record each.
+
+    Args:
+        songs: a set of clips with their own bands.
+        systems: names and folders of accompaniments.
+        cache: folder for embeddings of the windows.
+        progress: told of (system, systems done, systems in all).
+
+    Raises:
+        UserError: a file is missing, or a song has no band of its own.
+    """
+    known = clips(songs)
+    bandless = [clip.key for clip in known if clip.band is None]
+    if bandless:
+        raise UserError(f"{songs}: {bandless[0]} has no KEY.accompaniment.*; APA needs true bands")
+    rate = embedder.sample_rate
+    hear = Cached(embedder, cache)
+
+    def heard(samples: np.ndarray, own: int) -> np.ndarray:
+        return audio.resample(samples[None], own, rate)[0]
+
+    jobs = report.plan(known, systems, anchors)
+    voices = [heard(*mono(clip.voice)) for clip in known]
+    true = [heard(*mono(clip.band)) for clip in known if clip.band]
+    names = list(dict.fromkeys(job.system for job in jobs))
+    records = []
+    for index, name in enumerate(names):
+        bands = [heard(*report.samples_of(job)) for job in jobs if job.system == name]
+        found = adherence_of_songs(voices, true, bands, rate, hear, seed)
+        records.append(
+            {"system": name, "embedder": embedder.name, **found.row(), "songs": len(known)}
+        )
+        if progress:
+            progress(name, index + 1, len(names))
+    return records
+
+
+def table(records: Sequence[dict[str, Any]]) -> str:
+    """Records as a Markdown table."""
+    names = ("system", "embedder", "apa", "to_true", "to_shuffled", "true_to_shuffled", "songs")
+    lines = ["| " + " | ".join(names) + " |", "|---" * len(names) + "|"]
+    for record in records:
+        cells = (f"{record[n]:.3f}" if isinstance(record[n], float) else record[n] for n in names)
+        lines.append("| " + " | ".join(map(str, cells)) + " |")
+    return "\n".join(lines)
 
 
 def windows(samples: np.ndarray, rate: int) -> list[np.ndarray]:

@@ -87,14 +87,34 @@ def embeddings(path: Path, embedder: Embedder, cache: Path) -> np.ndarray:
     """
     content = hashlib.sha256(path.read_bytes()).hexdigest()[:24]
     kept = cache / f"{embedder.name}-{_VERSION}" / f"{content}.npy"
-    if kept.exists():
-        return np.load(kept)
-    values = embedder(prepared(path, embedder.sample_rate)).astype(np.float16)
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    temporary = kept.with_suffix(f".{os.getpid()}.tmp")
+    return _kept(kept, lambda: embedder(prepared(path, embedder.sample_rate)))
+
+
+class Cached:
+    """An embedder that embeds the same samples once; in half precision, as FADTK keeps them."""
+
+    def __init__(self, embedder: Embedder, cache: Path | None = None) -> None:
+        self.embedder, self.cache = embedder, cache or default_cache()
+        self.name, self.size = embedder.name, embedder.size
+        self.sample_rate = embedder.sample_rate
+
+    def __call__(self, samples: np.ndarray) -> np.ndarray:
+        """Embeddings (frames, size) of samples (N,), float16."""
+        content = hashlib.sha256(np.ascontiguousarray(samples, dtype=np.float32).tobytes())
+        kept = self.cache / f"{self.name}-samples-{_VERSION}" / f"{content.hexdigest()[:24]}.npy"
+        return _kept(kept, lambda: self.embedder(samples))
+
+
+def _kept(path: Path, make: Callable[[], np.ndarray]) -> np.ndarray:
+    """A cached array, float16, made if it is not there."""
+    if path.exists():
+        return np.load(path)
+    values = make().astype(np.float16)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(f".{os.getpid()}.tmp")
     with temporary.open("wb") as handle:
         np.save(handle, values)
-    temporary.replace(kept)
+    temporary.replace(path)
     return values
 
 

@@ -1,10 +1,15 @@
 """Accompaniment prompt adherence: its formula, the deal, the mix, and bands that fit or do not."""
 
+import json
+
 import numpy as np
 import pytest
+import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
+from fastsag.cli.main import app
 from fastsag.errors import UserError
 from fastsag.evaluation import apa
 from fastsag.evaluation.embedders.offline import Offline
@@ -114,3 +119,29 @@ def test_bands_that_fit_adhere_more_than_bands_of_others():
     assert worst < 0.5
     with pytest.raises(UserError, match="8 voices, 7 true bands"):
         apa.adherence_of_songs(voices, bands[1:], bands, RATE, Offline())
+
+
+def test_the_command_puts_anchors_beside_and_embeds_once(tmp_path, monkeypatch):
+    (tmp_path / "set").mkdir()
+    (tmp_path / "others").mkdir()
+    pairs = [song(seed) for seed in range(4)]
+    for index, (voice, band) in enumerate(pairs):
+        soundfile.write(tmp_path / "set" / f"{index}.vocals.wav", voice, RATE)
+        soundfile.write(tmp_path / "set" / f"{index}.accompaniment.wav", band, RATE)
+        other = pairs[(index + 2) % 4][1]
+        soundfile.write(tmp_path / "others" / f"{index}.accompaniment.wav", other, RATE)
+    out = tmp_path / "apa.json"
+    words = ["evaluate", "apa", tmp_path / "set", tmp_path / "others", "-o", out]
+    words = [str(word) for word in [*words, "--cache", tmp_path / "cache"]]
+    first = CliRunner().invoke(app, words)
+    assert first.exit_code == 0, (first.output, first.exception)
+    scores = {row["system"]: row for row in json.loads(out.read_text())}
+    assert list(scores) == [*apa.ANCHORS, "others"]
+    assert scores["true band"]["apa"] == 1 and scores["true band"]["to_true"] < 1e-3
+    assert scores["others"]["apa"] < 0.6 and scores["others"]["songs"] == 4
+    monkeypatch.setattr(Offline, "__call__", None)
+    again = CliRunner().invoke(app, words)
+    assert again.output == first.output
+    (tmp_path / "set" / "3.accompaniment.wav").unlink()
+    refused = CliRunner().invoke(app, words)
+    assert "3 has no KEY.accompaniment" in str(refused.exception)

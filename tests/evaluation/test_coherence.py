@@ -6,14 +6,17 @@ import pytest
 pytest.importorskip("librosa")
 
 from fastsag.chords import CHORDS, chord_index, chord_tones
+from fastsag.errors import UserError
 from fastsag.evaluation.coherence import coherence
+from fastsag.evaluation.rhythm import beat_match
+from fastsag.evaluation.truth import estimate
 
 RATE = 22_050
 BEAT = 0.5
 
 
 def truth() -> dict:
-    labels = ["C:maj", "A:min", "F:maj", "G:maj"] * 2
+    labels = ["C:maj", "A:min", "F:maj", "G:maj"]
     beats = 0.3 + BEAT * np.arange(len(labels) * 4 + 1)
     return {
         "key": "C major",
@@ -102,3 +105,65 @@ def test_order_of_the_whole(scores):
     values = [scores[name].coherence for name in order]
     assert values == sorted(values, reverse=True)
     assert scores["copy"].leak > 0.9 and scores["copy"].coherence < 0.1
+
+
+def test_what_else_a_band_is_asked(scores):
+    true = scores["true"]
+    assert true.key == 1 and true.tempo == pytest.approx(0, abs=0.05)
+    assert scores["wrong key"].key < 0.5
+    assert scores["noise"].steadiness < 0.2 < true.steadiness
+    assert scores["noise"].tonality_db < 0 < true.tonality_db
+    assert scores["noise"].attack < true.attack
+    assert scores["copy"].level_db == pytest.approx(0, abs=0.1)
+    assert np.isnan(true.sound_gap)  # no reference was given
+
+
+def test_a_reference_gives_its_note_starts_and_its_sound():
+    song = truth()
+    known = coherence(band(song), voice(song), RATE, song, reference=band(song))
+    late = coherence(band(song, shift=BEAT / 2), voice(song), RATE, song, reference=band(song))
+    assert known.onset == 1 > late.onset + 0.4
+    assert known.sound_gap == 0 < late.sound_gap < 0.2
+    louder = coherence(2 * band(song), voice(song), RATE, song)
+    assert louder.level_db - known.level_db == pytest.approx(6.02, abs=0.05)
+
+
+def test_silence_scores_and_does_not_fail():
+    song = truth()
+    silent = coherence(np.zeros(len(band(song))), voice(song), RATE, song, reference=band(song))
+    row = silent.row()
+    assert silent.coherence == 0 and silent.beat == 0 and silent.onset == 0 and silent.key == 0
+    assert row["level_db"] is None and row["tempo"] is None and row["in_key"] == 0
+
+
+@pytest.mark.parametrize("source", ["band", pytest.param("mix", marks=pytest.mark.slow), "voice"])
+def test_truth_can_be_estimated(source):
+    song = truth()
+    known = estimate(source, voice(song).astype(np.float32), band(song).astype(np.float32))
+    assert known["estimated_from"] == source and known["key"] == "C major"
+    pitches = {note["pitch"] for note in known["notes"]}
+    assert pitches == {60, 65, 67, 69}
+    if source == "mix":
+        return
+    right = coherence(band(song), voice(song), RATE, known)
+    assert right.coherence > 0.6
+    if source == "voice":
+        assert known["chords"] == [] and np.isnan(right.chord_move)
+        return
+    labels = [chord["label"] for chord in known["chords"]]
+    assert labels[:4] == ["C:maj", "A:min", "F:maj", "G:maj"]
+    assert np.median(np.diff(known["beats"])) == pytest.approx(BEAT, abs=0.02)
+    wrong = coherence(band(song, transpose=1), voice(song), RATE, known)
+    assert right.coherence > wrong.coherence + 0.3
+
+
+def test_bars_of_three_are_counted_from_the_downbeat():
+    beats = 0.3 + BEAT * np.arange(25)
+    song = {"beats": beats, "downbeats": beats[2::3], "beats_per_bar": 3}
+    assert beat_match(beats[2::3], song) == 1
+    assert beat_match(beats[0::3], song) < 0.7
+
+
+def test_an_estimate_needs_what_it_is_estimated_from():
+    with pytest.raises(UserError, match="own accompaniment"):
+        estimate("band", np.zeros(RATE), None)

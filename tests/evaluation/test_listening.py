@@ -8,10 +8,13 @@ import re
 import shutil
 import subprocess
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import product
 from math import ceil, floor, lcm
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -466,41 +469,101 @@ def test_a_whole_session_gives_ratings_that_results_take(
     assert {row["play_count"] for row in csv.DictReader(output.splitlines())} == {"1"}
 
 
-@pytest.mark.slow
-def test_a_browser_runs_the_page(built: tuple[Path, dict], tmp_path: Path) -> None:
+CHROMIUM = "/usr/bin/chromium"  # Debian's; elsewhere playwright's own is tried
+CHROMIUM_FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--no-first-run",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@contextmanager
+def chromium() -> Iterator[tuple[Any, Any]]:
+    """playwright's API and a browser, or the test is skipped."""
     sync_api = pytest.importorskip("playwright.sync_api")
     with sync_api.sync_playwright() as playwright:
+        path = CHROMIUM if Path(CHROMIUM).exists() else None
         try:
-            browser = playwright.chromium.launch(
-                args=["--autoplay-policy=no-user-gesture-required"]
-            )
+            browser = playwright.chromium.launch(executable_path=path, args=CHROMIUM_FLAGS)
         except sync_api.Error as error:
             pytest.skip(f"no browser: {error}")
-        tab = browser.new_page(accept_downloads=True)
+        try:
+            yield sync_api, browser
+        finally:
+            browser.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [(1280, 800), (360, 740)])
+def test_a_browser_runs_the_page_by_keyboard_alone(
+    built: tuple[Path, dict], tmp_path: Path, size: tuple[int, int]
+) -> None:
+    """From the disk, at desktop and phone width; a reload in the middle; nothing asks the net."""
+    with chromium() as (api, browser):
+        context = browser.new_context(
+            viewport={"width": size[0], "height": size[1]}, accept_downloads=True
+        )
+        tab = context.new_page()
         errors: list[str] = []
+        asked: list[str] = []
         tab.on("pageerror", lambda error: errors.append(str(error)))
+        tab.on("console", lambda line: errors.append(line.text) if line.type == "error" else None)
+        context.on("request", lambda request: asked.append(request.url))
         tab.goto((built[0] / "index.html").as_uri())
-        tab.get_by_label("Your listener number").fill("2")
+
+        def reach(name: str) -> None:
+            """Tab until the button of that name has the focus."""
+            for _ in range(12):
+                text = tab.evaluate("document.activeElement.textContent")
+                if " ".join(text.split()) == name:
+                    return
+                tab.keyboard.press("Tab")
+            raise AssertionError(f"{name} cannot be reached by Tab")
+
+        tab.keyboard.press("Tab")
+        tab.keyboard.type("9")
         tab.keyboard.press("Enter")
-        tab.get_by_role("button", name="Play noise").click()
-        tab.locator("#volume-done:enabled").click()
-        tab.get_by_role("button", name="Begin").click()
+        api.expect(tab.get_by_role("alert").first).to_have_text("Enter a number from 1 to 4.")
+        tab.keyboard.press("Backspace")
+        tab.keyboard.type("2")
+        tab.keyboard.press("Enter")
+        reach("Play noise")
+        tab.keyboard.press("Enter")
+        api.expect(tab.locator("#volume-done")).to_be_enabled(timeout=20_000)
+        reach("The volume is right")
+        tab.keyboard.press("Enter")
+        reach("Begin")
+        tab.keyboard.press("Enter")
         for trial in range(3):
-            sync_api.expect(tab.locator("#trial-title")).to_have_text(f"Piece {trial + 1} of 3")
-            sync_api.expect(tab.locator("#scale button").first).to_be_disabled()
+            api.expect(tab.locator("#trial-title")).to_have_text(f"Piece {trial + 1} of 3")
+            scale = tab.locator("#scale button").first
+            api.expect(scale).to_be_disabled()
+            tab.keyboard.press("5")  # nothing is rated before it was heard
+            tab.keyboard.press("ArrowRight")
+            api.expect(tab.locator("#trial-title")).to_have_text(f"Piece {trial + 1} of 3")
+            before = scale.bounding_box()
             tab.keyboard.press("Space")
-            sync_api.expect(tab.locator("#scale button").first).to_be_enabled()
+            api.expect(scale).to_be_enabled(timeout=20_000)
+            assert scale.bounding_box() == before, "the scale moves when it can be used"
             tab.keyboard.press(str(trial + 1))
+            pressed = tab.locator("#scale button[aria-pressed=true]")
+            api.expect(pressed).to_have_count(1)
             if trial == 1:
                 tab.reload()
-                sync_api.expect(tab.locator("#trial-title")).to_have_text("Piece 2 of 3")
+                api.expect(tab.locator("#trial-title")).to_have_text("Piece 2 of 3")
+            wide = tab.evaluate("document.documentElement.scrollWidth")
+            assert wide <= size[0], "the page scrolls sideways"
             tab.keyboard.press("ArrowRight")
         with tab.expect_download() as download:
-            tab.get_by_role("button", name="Download ratings").click()
+            reach("Download ratings")
+            tab.keyboard.press("Enter")
         file = tmp_path / "ratings.csv"
         download.value.save_as(file)
-        browser.close()
     assert errors == []
+    assert {url.partition(":")[0] for url in asked} <= {"file", "data", "blob"}
     assert [rating.rating for rating in read_ratings([file], built[1])] == [1, 2, 3]
 
 

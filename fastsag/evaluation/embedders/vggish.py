@@ -18,7 +18,7 @@ from fastsag import published
 from fastsag.errors import UserError
 
 WEIGHTS = "vggish-10086976.pth"
-RELEASE = "release v0.1 of harritaylor/torchvggish"
+RELEASE = f"https://github.com/harritaylor/torchvggish/releases/download/v0.1/{WEIGHTS}"
 VARIABLE = "FASTSAG_VGGISH"  # environment: path of the weights file
 
 SAMPLE_RATE = 16_000  # Hz
@@ -165,6 +165,6 @@ def weights_file(path: Path | None = None) -> Path:
     if file.is_file():
         return file
     raise UserError(
-        f"{file}: VGGish's weights are not there; get {WEIGHTS} (about 289 MB, licence Apache-2.0) "
-        f"from {RELEASE} and put it at {cached}, or set {VARIABLE} to its path"
+        f"{file}: VGGish's weights (about 289 MB, licence Apache-2.0) are not there; run: "
+        f"curl -L --create-dirs -o {cached} {RELEASE} (or set {VARIABLE} to their path)"
     )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
@@ -10,17 +13,13 @@ from typing import Any
 
 import numpy as np
 
+from fastsag import audio
 from fastsag.errors import require
-from fastsag.evaluation.listening.ratings import Rating
+from fastsag.evaluation.listening.ratings import Rating, gaps, read_key, read_ratings
+from fastsag.evaluation.paper import TABLE3 as PAPER
+from fastsag.evaluation.paper import plain as _plain
 from fastsag.plots import save
 
-PAPER = {  # Table 3
-    "Human": 4.15,
-    "SingSong s+c": 2.36,
-    "RandSong": 1.48,
-    "interpolate": 2.78,
-    "FastSAG": 3.13,
-}
 RESAMPLES = 10_000
 _PERCENTILES = (2.5, 97.5)
 _EXACT = 50  # as many differences as are tested without an approximation
@@ -99,10 +98,6 @@ def paper_score(system: str) -> float | None:
     """The paper's score of a system of that name, whatever its capitals and signs."""
     plain = {_plain(name): score for name, score in PAPER.items()}
     return plain.get(_plain(system))
-
-
-def _plain(name: str) -> str:
-    return "".join(letter for letter in name.lower() if letter.isalnum())
 
 
 def pairs(ratings: Sequence[Rating]) -> list[Pair]:
@@ -245,3 +240,33 @@ def plot(path: Path, found: dict[str, Any]) -> None:
     axis.legend(loc="lower right", fontsize="small")
     figure.suptitle(f"{found['ratings']} ratings by {found['listeners']} listeners")
     save(figure, path)
+
+
+def write(key: Path, ratings: Sequence[Path], output: Path) -> tuple[list[Path], str]:
+    """Table 3 of a test's ratings in a folder: table3.md, .csv, .json and .png.
+
+    Returns:
+        The files, and the table for reading.
+
+    Raises:
+        UserError: key or ratings cannot be read or do not fit each other.
+    """
+    known = read_key(key)
+    given = read_ratings(ratings, known)
+    found = summary(given)
+    lines = gaps(given, known)
+    text = "\n\n".join(["Table 3: mean opinion scores", table(found), *lines]) + "\n"
+    files = [output / f"table3.{end}" for end in ("md", "csv", "json", "png")]
+    audio.write_text(files[0], text)
+    audio.write_text(files[1], _csv(found["systems"]))
+    audio.write_text(files[2], json.dumps(found, indent=1) + "\n")
+    plot(files[3], found)
+    return files, text
+
+
+def _csv(rows: Sequence[dict[str, Any]]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
