@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import soundfile
@@ -31,6 +31,10 @@ FORMATS = {
     "ogg": ("OGG", "VORBIS"),
 }
 _PIECE = 1 << 18  # samples handled at once
+# Containers that FFmpeg may open: none that refers to other files or addresses (playlists do).
+_CONTAINERS = (
+    "mov,matroska,aac,mp3,ogg,flac,wav,aiff,caf,asf,avi,flv,mpegts,mpeg,ac3,eac3,amr,ape,wv"
+)
 _VORBIS_HIGHEST_HZ = 200_000  # libsndfile crashes above
 
 
@@ -42,7 +46,15 @@ class Recording:
     sample_rate: int
 
 
-def read(path: str | Path) -> Recording:
+class Header(NamedTuple):
+    """What a file says of itself. seconds: None where it does not say; sample_rate in Hz."""
+
+    seconds: float | None
+    sample_rate: int
+    channels: int
+
+
+def read(path: str | Path, longest_seconds: float = LONGEST_SECONDS) -> Recording:
     """Read a recording that can be accompanied.
 
     Takes what libsndfile reads (wav, flac, mp3, ogg, ...) and, with the extra `media`, what FFmpeg
@@ -56,15 +68,46 @@ def read(path: str | Path) -> Recording:
         raise UserError(f"{path}: is a folder; give the recordings in it")
     if not path.exists():
         raise UserError(f"{path}: no such file; check the path")
-    samples, rate = _decode(path)
-    _check(path, samples, rate)
+    samples, rate = _decode(path, longest_seconds)
+    _check(path, samples, rate, longest_seconds)
     return Recording(samples, rate)
 
 
-def _decode(path: Path) -> tuple[np.ndarray, int]:
+def header(path: Path) -> Header:
+    """Length, rate and channels of a recording, without decoding it.
+
+    Raises:
+        UserError: not audio.
+    """
     try:
         with soundfile.SoundFile(path) as file:
-            _check_length(path, file.frames, file.samplerate)
+            return Header(file.frames / file.samplerate, file.samplerate, file.channels)
+    except soundfile.LibsndfileError as error:
+        reason = error
+    try:
+        with _open_media(path) as container:
+            stream = container.streams.audio[0]
+            if not (stream.rate and stream.channels):  # guessed from the name alone
+                raise ValueError("no audio stream")
+            ends = [stream.duration and stream.duration * stream.time_base]
+            ends.append(container.duration and container.duration / 1e6)
+            seconds = next((float(end) for end in ends if end), None)
+            return Header(seconds, int(stream.rate), int(stream.channels))
+    except MissingExtra:
+        raise _no_audio(path, reason) from None
+
+
+def _no_audio(path: Path, reason: Exception) -> UserError:
+    """What is said where FFmpeg is not there to try."""
+    remedy = "convert it to WAV or FLAC, or for m4a and video: pip install 'fastsag[media]'"
+    said = str(reason).rstrip(".").split(": ")[-1]
+    return UserError(f"{path}: not audio that can be read ({said}); {remedy}")
+
+
+def _decode(path: Path, longest_seconds: float) -> tuple[np.ndarray, int]:
+    try:
+        with soundfile.SoundFile(path) as file:
+            _check_length(path, file.frames, file.samplerate, longest_seconds)
             samples = np.empty((file.channels, file.frames), dtype=np.float32)
             filled = 0
             for block in file.blocks(_PIECE, dtype="float32", always_2d=True):
@@ -73,40 +116,47 @@ def _decode(path: Path) -> tuple[np.ndarray, int]:
                 filled = stop
             return samples[:, :filled], int(file.samplerate)
     except soundfile.LibsndfileError as error:
-        reason = str(error).rstrip(".").split(": ")[-1]
+        reason = error
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); check permissions") from None
     try:
-        return _decode_media(path)
+        return _decode_media(path, longest_seconds)
     except MissingExtra:
-        remedy = "convert it to WAV or FLAC, or for m4a and video: pip install 'fastsag[media]'"
-        raise UserError(f"{path}: not audio that can be read ({reason}); {remedy}") from None
+        raise _no_audio(path, reason) from None
 
 
-def _decode_media(path: Path) -> tuple[np.ndarray, int]:
+def _decode_media(path: Path, longest_seconds: float) -> tuple[np.ndarray, int]:
     """Through PyAV (FFmpeg)."""
     av = require("av", extra="media")
+    with _open_media(path) as container:
+        stream = container.streams.audio[0]
+        resampler = av.AudioResampler(format="fltp", rate=stream.rate)
+        parts, count = [], 0
+        for frame in chain(container.decode(stream), [None]):  # None gives what is held back
+            for part in resampler.resample(frame):
+                parts.append(part.to_ndarray())
+                count += parts[-1].shape[1]
+            if count > longest_seconds * stream.rate:
+                break
+        samples = np.concatenate(parts, axis=1)
+        return samples.astype(np.float32, copy=False), int(stream.rate)
+
+
+@contextlib.contextmanager
+def _open_media(path: Path) -> Iterator[Any]:
+    """A container of FFmpeg's; what goes wrong inside becomes a `UserError`."""
+    av = require("av", extra="media")
     try:
-        with av.open(str(path)) as container:
-            stream = container.streams.audio[0]
-            resampler = av.AudioResampler(format="fltp", rate=stream.rate)
-            parts, count = [], 0
-            for frame in chain(container.decode(stream), [None]):  # None gives what is held back
-                for part in resampler.resample(frame):
-                    parts.append(part.to_ndarray())
-                    count += parts[-1].shape[1]
-                if count > LONGEST_SECONDS * stream.rate:
-                    break
-            samples = np.concatenate(parts, axis=1)
-            return samples.astype(np.float32, copy=False), int(stream.rate)
-    except (av.FFmpegError, IndexError, ValueError) as error:
+        with av.open(str(path), options={"format_whitelist": _CONTAINERS}) as container:
+            yield container
+    except (av.FFmpegError, IndexError, ValueError, TypeError) as error:
         reason = str(error).splitlines()[0] if str(error) else "no audio stream"
         raise UserError(
             f"{path}: not audio that can be read ({reason}); convert it to WAV or FLAC"
         ) from None
 
 
-def _check_length(path: Path, count: int, rate: int) -> None:
+def _check_length(path: Path, count: int, rate: int, longest_seconds: float) -> None:
     if count == 0:
         raise UserError(f"{path}: holds no samples; record it again")
     seconds = count / rate
@@ -114,15 +164,15 @@ def _check_length(path: Path, count: int, rate: int) -> None:
         raise UserError(
             f"{path}: lasts {seconds:.2f} s; at least {SHORTEST_SECONDS} s of singing are needed"
         )
-    if seconds > LONGEST_SECONDS:
+    if seconds > longest_seconds:
         raise UserError(
-            f"{path}: lasts {seconds / 60:.0f} min; cut it into parts of at most "
-            f"{LONGEST_SECONDS / 60:.0f} min"
+            f"{path}: lasts {seconds / 60:.1f} min; cut it into parts of at most "
+            f"{longest_seconds / 60:g} min"
         )
 
 
-def _check(path: Path, samples: np.ndarray, rate: int) -> None:
-    _check_length(path, samples.shape[1], rate)
+def _check(path: Path, samples: np.ndarray, rate: int, longest_seconds: float) -> None:
+    _check_length(path, samples.shape[1], rate, longest_seconds)
     peak = 0.0
     for piece in pieces(samples):
         if not np.isfinite(piece).all():
