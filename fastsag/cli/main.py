@@ -7,6 +7,7 @@ import sys
 import typer
 
 from fastsag.cli.accompany import accompany
+from fastsag.cli.app import app as serve_app
 from fastsag.cli.checkpoint import app as checkpoint_app
 from fastsag.cli.evaluate import app as evaluate_app
 from fastsag.cli.lead_sheet import lead_sheet
@@ -28,6 +29,7 @@ app = typer.Typer(
 app.command()(accompany)
 app.command(name="lead-sheet")(lead_sheet)
 app.add_typer(songs_app, name="songs")
+app.command(name="app")(serve_app)
 app.command()(train)
 app.command(name="train-vocoder")(train_vocoder)
 app.add_typer(evaluate_app, name="evaluate")
