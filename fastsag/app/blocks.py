@@ -79,6 +79,8 @@ def _build(gr: Any, page: Page) -> Any:
                 inputs = _inputs(gr, page)
             with gr.Column(scale=3, min_width=300):
                 _results(gr, page)
+        with gr.Accordion("Spectrograms", open=False, visible=False) as page.parts["pictures"]:
+            page.parts["picture"] = gr.HTML(elem_id="picture")
         gr.HTML(view.FOOTER)
         _wire(gr, page, blocks, inputs)
     return blocks
@@ -89,9 +91,9 @@ def _inputs(gr: Any, page: Page) -> list[Any]:
     service, parts = page.service, page.parts
     config = service.accompanist().config
     voice = gr.Audio(
-        sources=["microphone", "upload"],
+        sources=["upload", "microphone"],
         type="filepath",
-        label="Your voice",
+        label="Your voice: drop a recording, or press the microphone",
         elem_id="voice",
         buttons=[],
     )
@@ -134,7 +136,6 @@ def _results(gr: Any, page: Page) -> None:
             value=1,
             label="Takes",
             show_label=False,
-            elem_classes="fs-takes",
             elem_id="takes",
         )
         parts["player"] = gr.HTML(elem_id="player")
@@ -144,13 +145,12 @@ def _results(gr: Any, page: Page) -> None:
             lines=8,
             max_lines=24,
             label="Edit it",
-            info="Change chords between the bars, the key, the tempo or the style.",
+            info="Change chords between the bars, the key or the style. A line such as tempo: 90 "
+            "makes the beat steady; without one it stays as it was heard.",
             elem_id="sheet-text",
             buttons=[],
         )
         parts["replay"] = gr.Button("Play again with these chords", elem_id="replay")
-        with gr.Accordion("Spectrograms", open=False):
-            parts["picture"] = gr.HTML(elem_id="picture")
 
 
 _PRIVATE: dict[str, Any] = {

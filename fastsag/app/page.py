@@ -13,14 +13,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from fastsag import notation
 from fastsag.app import view
 from fastsag.app.api import clean_name
 from fastsag.app.jobs import Job
 from fastsag.app.problems import Problem
 from fastsag.app.results import Result
 from fastsag.app.service import Order, Service
-from fastsag.errors import UserError, require
+from fastsag.errors import require
 from fastsag.lead_sheet import Hints
 from fastsag.take import Settings
 
@@ -125,9 +124,10 @@ class Page:
         """Play the shown take again from an edited lead sheet."""
         visit = self.visit(request)
         try:
-            hints = notation.parse(text)
-        except UserError as error:
-            yield self._say(str(error), wrong=True)
+            shown: Result = self.service.shelf.get(visit.takes.get(visit.shown, ""))
+            hints = shown.hints(text)
+        except Problem as problem:
+            yield self._say(problem.detail, wrong=True)
             return
         self.service.shelf.drop(*visit.takes.values())
         visit.order, visit.takes = replace(visit.order, hints=hints), {}
@@ -213,6 +213,7 @@ class Page:
             parts["sheet"]: view.lead_sheet(result.sheet),
             parts["text"]: gr.update(value=result.sheet_text, visible=result.sheet is not None),
             parts["replay"]: gr.update(interactive=True, visible=result.sheet is not None),
+            parts["pictures"]: gr.update(visible=True),
             parts["picture"]: view.picture(token),
         }
 

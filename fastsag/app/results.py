@@ -15,7 +15,8 @@ import soundfile
 
 from fastsag import audio, notation
 from fastsag.app.problems import Problem
-from fastsag.lead_sheet import LeadSheet
+from fastsag.errors import UserError
+from fastsag.lead_sheet import Hints, LeadSheet
 from fastsag.take import Accompaniment
 
 PARTS = ("mix", "accompaniment", "voice")
@@ -43,11 +44,29 @@ class Result:
 
     @property
     def sheet_text(self) -> str:
-        """The lead sheet's text form without its comment; empty without a sheet."""
+        """The lead sheet's text form for editing: without comment and list of beats.
+
+        Empty without a sheet.
+        """
         if self.sheet is None:
             return ""
-        lines = notation.text_of(self.sheet).splitlines(keepends=True)
-        return "".join(line for line in lines if not line.startswith("#"))
+        text = notation.text_of(self.sheet).partition("\nbeats:")[0]
+        lines = [line for line in text.splitlines() if not line.startswith("#")]
+        return "\n".join(lines).strip() + "\n"
+
+    def hints(self, text: str) -> Hints:
+        """What an edited `sheet_text` says; the beats stay unless it gives a tempo or beats.
+
+        Raises:
+            Problem: a line that cannot be read.
+        """
+        try:
+            hints = notation.parse(text)
+        except UserError as error:
+            raise Problem("invalid-request", str(error)) from None
+        if self.sheet is None:
+            return hints
+        return hints.over(Hints(beats=tuple(float(beat) for beat in self.sheet.beats)))
 
     def file(self, name: str) -> Path:
         """The file of a name in `NAMES`, converted from FLAC where needed.

@@ -31,7 +31,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def service(tiny: Path) -> Iterator[Service]:
     """Small limits, so that a test reaches them."""
     made = Service([str(tiny)], "cpu", Limits(megabytes=2, minutes=0.2, queue=2, kept=6))

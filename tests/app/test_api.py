@@ -10,14 +10,15 @@ import soundfile
 from fastapi.testclient import TestClient
 
 from fastsag.app.server import create_app
+from fastsag.app.service import Service
 from fastsag.pipeline import Accompanist
 from tests.app.conftest import wav
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def http(service):
-    with TestClient(create_app(service, page=False), base_url="http://localhost") as client:
-        yield client
+    application = create_app(service, page=False)
+    return TestClient(application, base_url="http://localhost")  # outside "with": stays open
 
 
 def send(http, content=None, **fields):
@@ -124,19 +125,24 @@ def test_files_are_private_and_gone_afterwards(http, service):
     before = set(service.folder.rglob("*"))
     assert send(http).status_code == 200
     assert set(service.folder.rglob("*")) == before
-    service.close()
+
+
+def test_nothing_is_left_when_it_stops(tiny):
+    service = Service([str(tiny)], "cpu")
+    with TestClient(create_app(service, page=False), base_url="http://localhost") as client:
+        assert client.get("/health").status_code == 200 and service.folder.exists()
     assert not service.folder.exists()
 
 
 def test_only_known_hosts_are_answered(service):
     application = create_app(service, hosts=["localhost", "::1"], page=False)
-    with TestClient(application) as client:
-        for host, status in [
-            ("localhost:7860", 200),
-            ("[::1]:7860", 200),
-            ("LOCALHOST", 200),
-            ("evil.example", 421),
-            ("localhost.evil.example:80", 421),
-            ("", 421),
-        ]:
-            assert client.get("/health", headers={"host": host}).status_code == status, host
+    for host, status in [
+        ("localhost:7860", 200),
+        ("[::1]:7860", 200),
+        ("LOCALHOST", 200),
+        ("evil.example", 421),
+        ("localhost.evil.example:80", 421),
+        ("", 421),
+    ]:
+        answer = TestClient(application).get("/health", headers={"host": host})
+        assert answer.status_code == status, host

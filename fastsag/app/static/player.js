@@ -32,9 +32,8 @@ const TEMPLATE = `
   .balance button:last-of-type { justify-self: end; }
   .balance button:hover { background: var(--fs-panel); }
   .balance button[aria-pressed=true] { color: var(--body-text-color); font-weight: 650; }
-  .balance .v::before, .balance .b::after { content: "●"; margin: 0 .35em; }
-  .balance .v::before { color: var(--fs-voice); }
-  .balance .b::after { color: var(--fs-band); }
+  .v span { color: var(--fs-voice); }
+  .b span { color: var(--fs-band); }
   input::-webkit-slider-runnable-track { height: 8px; border-radius: 4px;
     background: linear-gradient(90deg, var(--fs-voice), var(--fs-line) 50%, var(--fs-band)); }
   input::-moz-range-track { height: 8px; border-radius: 4px;
@@ -54,9 +53,9 @@ const TEMPLATE = `
     aria-hidden="true"><path d="M7 4v16l13-8z"/></svg></button>
   <span class="clock">0:00 / 0:00</span>
   <div class="balance" role="group" aria-label="Balance">
-    <button type="button" class="v" data-to="-1">Voice</button>
+    <button type="button" class="v" data-to="-1"><span aria-hidden="true">● </span>Voice</button>
     <button type="button" class="m" data-to="0">Mix</button>
-    <button type="button" class="b" data-to="1">Band</button>
+    <button type="button" class="b" data-to="1">Band<span aria-hidden="true"> ●</span></button>
     <input class="fader" type="range" min="-1" max="1" step="0.05" value="0"
       aria-label="Balance of voice and band">
   </div>
@@ -123,7 +122,8 @@ class Player extends HTMLElement {
     this.peaks = null;
     this.setBalance(0);
     this.tick();
-    this.dispatchEvent(new Event("ready"));
+    // On a phone the player comes in below what is seen.
+    if (this.getBoundingClientRect().top > innerHeight) this.scrollIntoView({ block: "center" });
   }
 
   async play() {
@@ -271,8 +271,9 @@ class Player extends HTMLElement {
   }
 
   measure(bins) {
-    const loudest = Math.max(...this.buffers.map((buffer) => this.peaksOf(buffer, 1)[0]), 1e-4);
-    return this.buffers.map((buffer) => this.peaksOf(buffer, bins).map((peak) => peak / loudest));
+    const peaks = this.buffers.map((buffer) => this.peaksOf(buffer, bins));
+    const loudest = Math.max(...peaks.flat(), 1e-4);
+    return peaks.map((lane) => lane.map((peak) => peak / loudest));
   }
 
   peaksOf(buffer, bins) {

@@ -1,0 +1,118 @@
+"""Fuzzing: requests made from the OpenAPI schema, and broken audio. Nothing may be a 5xx."""
+
+import io
+
+import numpy as np
+import pytest
+import soundfile
+from fastapi.testclient import TestClient
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from fastsag.app.server import create_app
+from tests.app.conftest import samples, wav
+
+schemathesis = pytest.importorskip("schemathesis")
+QUIET = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture, HealthCheck.filter_too_much]
+
+
+@pytest.fixture(scope="module")
+def application(service):
+    return create_app(service, page=False)
+
+
+@pytest.fixture(scope="module")
+def api(application):
+    return schemathesis.openapi.from_asgi("/openapi.json", application)
+
+
+@pytest.fixture(scope="module")
+def http(application):
+    return TestClient(application, base_url="http://localhost", raise_server_exceptions=False)
+
+
+schema = schemathesis.pytest.from_fixture("api")
+
+
+@schema.parametrize()
+@settings(max_examples=60, deadline=None, suppress_health_check=QUIET, derandomize=True)
+def test_requests_from_the_schema(case):
+    """Status, content type and body are as the schema says, and never 5xx."""
+    case.call_and_validate()
+
+
+def broken(kind: str, cut: float, flips: list[tuple[float, int]]) -> bytes:
+    """A good recording, shortened, with bytes overwritten."""
+    buffer = io.BytesIO()
+    soundfile.write(buffer, samples(0.7).T, 22_050, format=kind)
+    content = bytearray(buffer.getvalue()[: max(1, int(cut * buffer.tell()))])
+    for place, value in flips:
+        content[int(place * (len(content) - 1))] = value
+    return bytes(content)
+
+
+def place():
+    """Anywhere, with the header often."""
+    return st.one_of(st.floats(0, 1), st.floats(0, 0.004))
+
+
+@settings(max_examples=80, deadline=None, suppress_health_check=QUIET, derandomize=True)
+@given(
+    st.sampled_from(["WAV", "FLAC", "OGG", "MP3", "AIFF", "CAF", "W64"]),
+    st.one_of(st.just(1.0), st.floats(0, 1)),
+    st.lists(st.tuples(place(), st.integers(0, 255)), max_size=8),
+)
+def test_broken_audio(http, kind, cut, flips):
+    answer = _send(http, broken(kind, cut, flips))
+    assert answer.status_code in (200, 413, 422), answer.text
+    if answer.status_code == 200:
+        assert soundfile.info(io.BytesIO(answer.content)).frames > 0
+
+
+def _float_wav(values: np.ndarray, rate: int = 22_050) -> bytes:
+    buffer = io.BytesIO()
+    soundfile.write(buffer, values, rate, format="WAV", subtype="FLOAT")
+    return buffer.getvalue()
+
+
+ODD = {
+    "nothing": b"",
+    "zeros": bytes(100_000),
+    "text": b"voice, please" * 1_000,
+    "a picture": b"\x89PNG\r\n\x1a\n" + bytes(5_000),
+    "a zip": b"PK\x03\x04" + bytes(5_000),
+    "a playlist": b"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nfile:///etc/passwd\n",
+    "a list": b"ffconcat version 1.0\nfile /etc/passwd\n",
+    "half a header": wav()[:30],
+    "silence": _float_wav(np.zeros(22_050)),
+    "not a number": _float_wav(np.full(22_050, np.nan)),
+    "infinite": _float_wav(np.full(22_050, np.inf)),
+    "huge": _float_wav(np.full(22_050, 1e30)),
+    "a click": _float_wav(np.eye(1, 22_050).ravel()),
+    "noise": _float_wav(np.random.default_rng(0).standard_normal(22_050)),
+    "a constant": _float_wav(np.full(22_050, 0.5)),
+    "says it is longer": wav()[:40] + b"\xff\xff\xff\x7f" + wav()[44:],
+    "a strange rate": wav()[:24] + b"\x01\x00\x00\x00" + wav()[28:],
+    "no channel": wav()[:22] + b"\x00\x00" + wav()[24:],
+    "many channels": wav()[:22] + b"\xff\xff" + wav()[24:],
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_odd_audio(http, name):
+    answer = _send(http, ODD[name])
+    assert answer.status_code in (200, 422), answer.text
+    if answer.status_code == 200:
+        assert np.isfinite(soundfile.read(io.BytesIO(answer.content))[0]).all()
+
+
+def test_afterwards_it_is_well(http, service):
+    """Runs last in this file: the worker lives, and nothing was left on disk."""
+    assert _send(http, wav()).status_code == 200
+    assert [path.name for path in service.folder.iterdir()] == ["shelf"]
+    assert http.get("/health").json()["running"] == 0
+
+
+def _send(http, content):
+    files = {"voice": ("a.wav", content)}
+    return http.post("/accompany", files=files, data={"steps": 1})

@@ -1,0 +1,284 @@
+"""The page in a real Chromium: what a singer does, and that no request leaves the machine."""
+
+import io
+import os
+import re
+import time
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import numpy as np
+import pytest
+import soundfile
+
+from fastsag.app.limits import Limits
+from fastsag.app.service import Service
+from tests.app.conftest import samples, wav
+from tests.app.live import running
+
+api = pytest.importorskip("playwright.sync_api")
+CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
+pytestmark = pytest.mark.skipif(not Path(CHROMIUM).exists(), reason="needs Debian's chromium")
+
+FLAGS = (
+    "--no-sandbox --disable-gpu --disable-background-networking --no-first-run --disable-sync "
+    "--disable-component-update --autoplay-policy=no-user-gesture-required "
+    "--use-fake-device-for-media-stream --use-fake-ui-for-media-stream"
+)
+PATIENCE_MS = 60_000
+
+
+@pytest.fixture(scope="module")
+def service(tiny):
+    return Service([str(tiny)], "cpu", Limits(megabytes=5, minutes=0.6))
+
+
+@pytest.fixture(scope="module")
+def address(service):
+    with running(service) as where:
+        yield where
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    with api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS.split())
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(chromium, address):
+    """Opens the page; afterwards, no request may have gone to another machine."""
+    contexts, requests, errors = [], [], []
+
+    def opened(width=1280, **options):
+        options["viewport"] = {"width": width, "height": 900}
+        context = chromium.new_context(permissions=["microphone"], **options)
+        contexts.append(context)
+        context.on("request", lambda request: requests.append(request.url))
+        page = context.new_page()
+        page.set_default_timeout(PATIENCE_MS)
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.goto(address)
+        page.wait_for_selector("#play")
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    outside = [url for url in requests if urlsplit(url).scheme not in ("data", "blob", "about")]
+    assert outside and {urlsplit(url).hostname for url in outside} == {"127.0.0.1"}
+    assert errors == []
+
+
+def upload(page, content: bytes, name: str = "my song.wav") -> None:
+    file = {"name": name, "mimeType": "audio/wav", "buffer": content}
+    page.set_input_files("#voice input[type=file]", files=[file])
+    page.wait_for_selector("#voice button[aria-label='Clear'], #voice .icon-button-wrapper")
+
+
+def play(page) -> None:
+    page.get_by_role("button", name="Play the band").click()
+
+
+def wait_for_player(page) -> None:
+    page.wait_for_function("document.querySelector('fastsag-player')?.state.gains")
+
+
+def state(page) -> dict:
+    return page.evaluate("document.querySelector('fastsag-player').state")
+
+
+def token(page) -> str:
+    return page.get_attribute("fastsag-player", "voice").split("/")[1]
+
+
+def test_a_singer_sings_listens_edits_and_takes_it_home(open_page, service):
+    page = open_page()
+    upload(page, wav(6.0))
+    play(page)
+    wait_for_player(page)
+    # Listen.
+    assert state(page)["duration"] == pytest.approx(6.0, abs=0.01)
+    page.locator("fastsag-player .play").click()
+    page.wait_for_function("document.querySelector('fastsag-player').state.time > 0.3")
+    # The balance acts at once, while it plays.
+    page.get_by_role("button", name="Band", exact=True).click()
+    page.wait_for_timeout(150)
+    now = state(page)
+    assert now["playing"] and now["gains"] == pytest.approx([0, 1], abs=0.01)
+    page.get_by_label("Balance of voice and band").focus()
+    page.keyboard.press("Home")
+    page.wait_for_timeout(150)
+    assert state(page)["gains"] == pytest.approx([1, 0], abs=0.01)
+    # Move within the song, to its end.
+    page.get_by_label("Position").focus()
+    page.keyboard.press("ArrowRight")
+    assert state(page)["time"] > 2
+    page.wait_for_function("!document.querySelector('fastsag-player').state.playing")
+    # Edit a chord.
+    text = page.get_by_label("Edit it")
+    edited = re.sub(r"\|[^|]*\|", "| Ebm |", text.input_value(), count=1)
+    first = token(page)
+    text.fill(edited)
+    page.get_by_role("button", name="Play again with these chords").click()
+    page.wait_for_function(
+        f"!document.querySelector('fastsag-player').outerHTML.includes('{first}')"
+    )
+    assert page.locator("#sheet .fs-bars li").first.inner_text().split() == ["1", "Ebm"]
+    # A sheet that cannot be read says where, and leaves what is there.
+    text.fill("| H |")
+    page.get_by_role("button", name="Play again with these chords").click()
+    page.get_by_role("alert").filter(has_text="'H' is not a chord").wait_for()
+    # Take it home.
+    expected = samples(6.0).shape[1]
+    for name in ("wav", "flac", "mp3"):
+        with page.expect_download() as download:
+            page.get_by_label(f"Download mix as {name}").click()
+        assert download.value.suggested_filename == f"my song.take1.mix.{name}"
+        info = soundfile.info(io.BytesIO(Path(download.value.path()).read_bytes()))
+        assert info.frames == expected or name == "mp3"
+    for name, start in (("text", b"# Lead sheet"), ("MIDI", b"MThd")):
+        with page.expect_download() as download:
+            page.get_by_label(f"Download lead sheet as {name}").click()
+        assert Path(download.value.path()).read_bytes().startswith(start)
+    # The spectrograms.
+    page.get_by_text("Spectrograms").click()
+    page.wait_for_function("document.querySelector('#picture img')?.naturalWidth > 500")
+
+
+def test_voice_and_band_stay_together(open_page):
+    """Parts of a take add up to its mix sample by sample, and are started by one clock."""
+    page = open_page()
+    upload(page, wav(2.0))
+    play(page)
+    wait_for_player(page)
+    parts = {
+        name: soundfile.read(
+            io.BytesIO(page.request.get(f"{page.url}takes/{token(page)}/{name}.flac").body())
+        )[0]
+        for name in ("voice", "accompaniment", "mix")
+    }
+    np.testing.assert_allclose(parts["voice"] + parts["accompaniment"], parts["mix"], atol=1e-6)
+    player = "document.querySelector('fastsag-player')"
+    lengths = page.evaluate(f"{player}.buffers.map(buffer => buffer.length)")
+    assert lengths[0] == lengths[1]
+
+
+def test_takes_are_made_when_asked_for_and_kept(open_page, service):
+    page = open_page()
+    upload(page, wav(1.0))
+    play(page)
+    wait_for_player(page)
+    first = token(page)
+    page.get_by_label("Take 2").check()
+    page.wait_for_function(
+        f"!document.querySelector('fastsag-player').outerHTML.includes('{first}')"
+    )
+    second = token(page)
+    before = service.shelf.get(second).record["seed"], service.shelf.get(first).record["seed"]
+    assert before == (1, 0)
+    page.get_by_label("Take 1").check()
+    page.wait_for_function(
+        f"document.querySelector('fastsag-player').outerHTML.includes('{first}')"
+    )
+    assert len(service.shelf) == 3  # a voice and two takes: nothing was made again
+
+
+def test_cancel(open_page, service):
+    page = open_page()
+    upload(page, wav(30.0))
+    page.get_by_role("button", name="Advanced").click()
+    page.get_by_label("number input for Steps").fill("100")
+    page.get_by_label("number input for Steps").press("Tab")
+    play(page)
+    page.locator("#status progress").wait_for()
+    page.get_by_text(re.compile(r"window \d+ of \d+, step \d+ of 100")).wait_for()
+    page.get_by_role("button", name="Cancel").click()
+    page.get_by_text("Cancelled.").wait_for()
+    assert service.worker.load == (0, 0)
+    assert page.get_by_role("button", name="Play the band").is_enabled()
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(b"garbage" * 99, "not audio that can be read"), (wav(40.0), "cut it into parts of at most")],
+)
+def test_what_cannot_be_used_is_explained(open_page, content, said):
+    page = open_page()
+    play(page)
+    page.get_by_role("alert").filter(has_text="Record yourself").wait_for()
+    upload(page, content)
+    play(page)
+    alert = page.get_by_role("alert").filter(has_text=said)
+    alert.wait_for()
+    assert (
+        alert.inner_text().startswith("my song: ") and page.locator("fastsag-player").count() == 0
+    )
+
+
+def test_the_microphone(open_page):
+    """Chromium's own test tone is the singer."""
+    page = open_page()
+    page.get_by_label("Record audio").click()
+    page.get_by_role("button", name="Record", exact=True).click()
+    page.wait_for_timeout(1_500)
+    page.get_by_role("button", name="Stop", exact=True).click()
+    page.wait_for_timeout(1_000)
+    play(page)
+    wait_for_player(page)
+    assert 0.7 < state(page)["duration"] < 6
+
+
+@pytest.mark.slow
+def test_the_demo_voice_by_keyboard_alone(open_page):
+    page = open_page()
+
+    def go_to(name: str) -> None:
+        for _ in range(60):
+            page.keyboard.press("Tab")
+            focused = page.evaluate(
+                "(e => { while (e.shadowRoot?.activeElement) e = e.shadowRoot.activeElement;"
+                " return e.getAttribute('aria-label') || e.innerText })(document.activeElement)"
+            )
+            if focused.startswith(name):
+                return
+        raise AssertionError(f"{name} is not reached by Tab")
+
+    go_to("Try it with a demo voice")
+    page.keyboard.press("Enter")
+    page.get_by_text("0:29").wait_for()
+    go_to("Play the band")
+    page.keyboard.press("Enter")
+    wait_for_player(page)
+    go_to("Position")
+    page.keyboard.press("Space")
+    page.wait_for_function("document.querySelector('fastsag-player').state.time > 0.1")
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(390, "light"), (1280, "dark")])
+def test_it_fits_the_screen_in_light_and_dark(open_page, width, scheme):
+    page = open_page(width, color_scheme=scheme)
+    upload(page, wav(1.0))
+    play(page)
+    wait_for_player(page)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    background = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    brightness = np.mean([int(part) for part in re.findall(r"\d+", background)[:3]])
+    assert brightness > 200 if scheme == "light" else brightness < 60
+
+
+def test_closing_the_page_removes_what_it_held(open_page, service):
+    page = open_page()
+    upload(page, wav(1.0))
+    play(page)
+    wait_for_player(page)
+    folder = service.shelf.get(token(page)).folder
+    assert folder.exists()
+    page.close()
+    for _ in range(100):
+        if not folder.exists():
+            return
+        time.sleep(0.1)
+    raise AssertionError("the take is still there")
