@@ -20,7 +20,7 @@ from fastsag.app.service import Service
 from fastsag.errors import UserError
 from fastsag.version import __version__
 
-_METHODS = {"GET", "POST", "PUT", "PATCH", "DELETE"}
+_METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"}
 
 
 def create_app(service: Service, hosts: Sequence[str] | None = None, page: bool = True) -> FastAPI:
@@ -83,6 +83,9 @@ def _schema(application: FastAPI) -> Callable[[], dict[str, Any]]:
                 summary=application.summary,
                 routes=application.routes,
             )
+            content = document["paths"]["/accompany"]["post"]["requestBody"]["content"]
+            # A form with a file in it cannot be sent the other way.
+            content["multipart/form-data"] = content.pop("application/x-www-form-urlencoded")
             schemas = document["components"]["schemas"]
             for name in ("HTTPValidationError", "ValidationError"):
                 schemas.pop(name, None)
