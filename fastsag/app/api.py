@@ -22,7 +22,7 @@ from fastsag import notation
 from fastsag.app.jobs import Job
 from fastsag.app.limits import MOST_STEPS
 from fastsag.app.problems import MEDIA_TYPE, PREFIX, Problem
-from fastsag.app.results import KINDS, NAMES, Result
+from fastsag.app.results import KINDS, LONGEST_SHEET, NAMES, Result
 from fastsag.app.service import Order, Service
 from fastsag.errors import UserError
 from fastsag.lead_sheet import STYLES, Hints
@@ -80,7 +80,7 @@ class AccompanyForm(BaseModel):
     tuning: str | None = Field(None, max_length=20, description="Cents against A440.")
     chords: str | None = Field(None, max_length=10_000, description='"C | G | Am F | N.C."')
     lead_sheet: str | None = Field(
-        None, max_length=50_000, description="The text form of `fastsag lead-sheet`."
+        None, max_length=LONGEST_SHEET, description="The text form of `fastsag lead-sheet`."
     )
 
     def hints(self) -> Hints:

@@ -9,8 +9,10 @@ from typing import Any
 
 import soundfile
 from fastapi import FastAPI
+from starlette.routing import Mount
 
 from fastsag.app import view
+from fastsag.app.gate import Gate
 from fastsag.app.limits import MOST_STEPS
 from fastsag.app.page import ANY_STYLE, TAKES, Page
 from fastsag.app.service import PRECISIONS, Service
@@ -25,7 +27,8 @@ _MONO = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace"]
 def mount(application: FastAPI, service: Service) -> None:
     """Put the page at `/`. Nothing of it comes from another machine."""
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-    os.environ["GRADIO_TEMP_DIR"] = str(service.folder / "uploads")  # private, and removed
+    uploads = service.folder / "uploads"  # private, and removed
+    os.environ["GRADIO_TEMP_DIR"] = str(uploads)
     gr = require("gradio", extra="app")
     page = Page(service)
     blocks = _build(gr, page)
@@ -45,6 +48,10 @@ def mount(application: FastAPI, service: Service) -> None:
         css=view.static("page.css"),
         head=view.head(),
     )
+    blocks.has_launched = True  # else gradio does not look where the paths of a mounted page lead
+    mounted = application.router.routes[-1]
+    assert isinstance(mounted, Mount)
+    mounted.app = Gate(mounted.app, uploads)
 
 
 def _theme(gr: Any) -> Any:

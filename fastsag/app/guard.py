@@ -54,7 +54,7 @@ class Guard:
             self._check_host(headers.get(b"host", b"").decode("latin-1"))
             self._check_size(headers.get(b"content-length", b"0"))
         except Problem as problem:
-            await _refuse(send, problem)
+            await refuse(send, problem)
             return
         await _Exchange(self, receive, send).run(scope)
 
@@ -96,7 +96,7 @@ class _Exchange:
         self._read += len(message.get("body", b""))
         if self._read > self._guard._most_bytes and not self._started:
             self._refused = True  # a body that did not say how long it is
-            await _refuse(self._send, self._guard.too_large)
+            await refuse(self._send, self._guard.too_large)
             return {"type": "http.disconnect"}
         return message
 
@@ -109,7 +109,8 @@ class _Exchange:
         await self._send(message)
 
 
-async def _refuse(send: Send, problem: Problem) -> None:
+async def refuse(send: Send, problem: Problem) -> None:
+    """Answer with a problem."""
     body = json.dumps(problem.body()).encode()
     headers = [
         (b"content-type", MEDIA_TYPE.encode()),

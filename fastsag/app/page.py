@@ -16,6 +16,7 @@ from typing import Any
 from fastsag.app import view
 from fastsag.app.api import clean_name
 from fastsag.app.jobs import Job
+from fastsag.app.limits import MOST_STEPS
 from fastsag.app.problems import Problem
 from fastsag.app.results import Result
 from fastsag.app.service import Order, Service
@@ -92,9 +93,11 @@ class Page:
         order = Order(
             checkpoint=checkpoint,
             precision=precision,
-            settings=Settings(steps=int(steps) or None, seed=max(0, int(seed))),
+            settings=Settings(
+                steps=min(int(steps), MOST_STEPS) or None, seed=min(max(0, int(seed)), 2**32)
+            ),
             hints=Hints(style=None if style == ANY_STYLE else style),
-            level_db=level,
+            level_db=min(max(level, -40.0), 20.0),
             picture=True,
         )
         self.service.shelf.drop(visit.voice, *visit.takes.values())

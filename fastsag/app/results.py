@@ -31,6 +31,7 @@ NAMES = {
 }
 """All files that a result may hold, and their media types."""
 
+LONGEST_SHEET = 50_000  # characters
 _MP3_HZ = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
 
 
@@ -60,6 +61,8 @@ class Result:
         Raises:
             Problem: a line that cannot be read.
         """
+        if len(text) > LONGEST_SHEET:
+            raise Problem("invalid-request", f"lead sheet: over {LONGEST_SHEET} characters")
         try:
             hints = notation.parse(text)
         except UserError as error:

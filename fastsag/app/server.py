@@ -113,8 +113,8 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def serve(application: FastAPI, at: socket.socket) -> None:
-    """Run until interrupted; requests that run then get ten seconds to end."""
+    """Run until interrupted; requests that run then get three seconds to end."""
     config = uvicorn.Config(
-        application, log_level="warning", timeout_graceful_shutdown=10, server_header=False
+        application, log_level="warning", timeout_graceful_shutdown=3, server_header=False
     )
     uvicorn.Server(config).run(sockets=[at])

@@ -55,7 +55,7 @@ def app(
 
     Example: fastsag app --port 7860, then open http://127.0.0.1:7860
     """
-    require("gradio", extra="app")
+    require("uvicorn", extra="app")
     from fastsag.app.guard import LOOPBACK
     from fastsag.app.limits import Limits
     from fastsag.app.server import create_app, listen, serve

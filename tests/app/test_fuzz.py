@@ -96,6 +96,35 @@ def test_broken_audio(http, kind, cut, flips):
         assert soundfile.info(io.BytesIO(answer.content)).frames > 0
 
 
+PERHAPS = st.one_of(st.none(), st.sampled_from(["", "-1", "0", "nan", "1e9", "C", "|", "4/4"]))
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=QUIET, derandomize=True)
+@given(
+    st.fixed_dictionaries(
+        {
+            "tempo": PERHAPS | st.floats(30, 300).map(str),
+            "downbeat": PERHAPS | st.floats(-10, 3600).map(str),
+            "tuning": PERHAPS | st.floats(-100, 100).map(str),
+            "meter": PERHAPS | st.sampled_from(["3/4", "4/4"]),
+            "key": PERHAPS | st.sampled_from(["A minor", "F#"]),
+            "chords": PERHAPS | st.lists(st.sampled_from(["C", "Am G", "%", "N.C."])).map("|".join),
+            "lead_sheet": PERHAPS
+            | st.lists(st.floats(-20, 1e10), max_size=6).map(
+                lambda times: "beats: " + " ".join(map(str, sorted(times)))
+            ),
+            "seed": st.integers(0, 2**32 - 1),
+            "level_db": st.floats(-40, 20),
+            "guidance": st.floats(0, 20),
+        }
+    )
+)
+def test_whatever_is_said_of_the_song(http, fields):
+    said = {name: value for name, value in fields.items() if value is not None}
+    answer = _send(http, wav(0.7), **said)
+    assert answer.status_code in (200, 422), (answer.text, said)
+
+
 def _float_wav(values: np.ndarray, rate: int = 22_050) -> bytes:
     buffer = io.BytesIO()
     soundfile.write(buffer, values, rate, format="WAV", subtype="FLOAT")
@@ -140,6 +169,6 @@ def test_afterwards_it_is_well(http, service):
     assert http.get("/health").json()["running"] == 0
 
 
-def _send(http, content):
+def _send(http, content, **fields):
     files = {"voice": ("a.wav", content)}
-    return http.post("/accompany", files=files, data={"steps": 1})
+    return http.post("/accompany", files=files, data={"steps": 1, **fields})

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import httpx
 import numpy as np
 import pytest
 import soundfile
@@ -282,3 +283,29 @@ def test_closing_the_page_removes_what_it_held(open_page, service):
             return
         time.sleep(0.1)
     raise AssertionError("the take is still there")
+
+
+def test_the_page_gives_no_file_of_the_machine(address, service, tmp_path):
+    """Neither by name nor as a voice; the page's own protocol is spoken here without a browser."""
+    (tmp_path / "secret.wav").write_bytes(wav())
+    token, folder = service.shelf.new()
+    (folder / "upload").write_bytes(wav())
+    with httpx.Client(base_url=address) as http:
+        for path in ("/etc/passwd", tmp_path / "secret.wav", folder / "upload"):
+            assert http.get(f"/gradio_api/file={path}").status_code in (403, 404), path
+        for name in ("../../etc/passwd", "upload", "..%2f..%2fx", "mix.wav%00"):
+            assert http.get(f"/takes/{token}/{name}").status_code == 404, name
+        config = http.get("/config").json()
+        play = next(item for item in config["dependencies"] if len(item["inputs"]) == 7)
+        for path in (tmp_path / "secret.wav", folder / "upload", "http://127.0.0.1:9/a.wav"):
+            voice = {"path": str(path), "meta": {"_type": "gradio.FileData"}}
+            order = {
+                "data": [voice, "Surprise me", "tiny", 0, 0, -3, "auto"],
+                "fn_index": play["id"],
+                "session_hash": "intruder",
+            }
+            answer = http.post("/gradio_api/queue/join", json=order)
+            assert answer.status_code == 422 and "uploaded first" in answer.text, path
+        for path in ("/gradio_api/info", "/gradio_api/proxy=http://a.example/", "/monitoring"):
+            assert http.get(path).status_code == 404
+    service.shelf.drop(token)
