@@ -100,7 +100,7 @@ def _inputs(gr: Any, page: Page) -> list[Any]:
     voice = gr.Audio(
         sources=["upload", "microphone"],
         type="filepath",
-        label="Your voice: drop a recording, or press the microphone",
+        label="Sing, or drop a recording of one voice",
         elem_id="voice",
         buttons=[],
     )

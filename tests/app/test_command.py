@@ -1,36 +1,43 @@
 """`fastsag app`: what it says and what it refuses."""
 
-import os
 import subprocess
 import sys
 
 import httpx
 import pytest
+from typer.testing import CliRunner
 
 from fastsag.app.server import listen
+from fastsag.cli.main import app
+from fastsag.errors import UserError
 
 
-def fastsag(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "fastsag.cli.main", "app", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+def fastsag(*arguments: object):
+    return CliRunner().invoke(app, ["app", *map(str, arguments)])
 
 
 def test_help_teaches():
     done = fastsag("--help")
-    assert done.returncode == 0
-    assert "Example: fastsag app" in done.stdout and "127.0.0.1" in done.stdout
+    assert done.exit_code == 0
+    assert "Example: fastsag app" in done.output and "127.0.0.1" in done.output
 
 
-def test_a_port_in_use_is_one_line_at_once():
+def test_a_port_in_use_is_said_before_anything_is_loaded():
     with listen("127.0.0.1", 0) as taken:
-        done = fastsag("--port", taken.getsockname()[1])
-    assert done.returncode == 2
-    assert "cannot listen there" in done.stderr and done.stderr.count("\n") == 1
+        done = fastsag("--port", taken.getsockname()[1], "--checkpoint", "nonesuch")
+    assert isinstance(done.exception, UserError)
+    assert "cannot listen there" in str(done.exception) and "choose another" in str(done.exception)
+
+
+def test_an_unknown_checkpoint_is_named():
+    assert "nonesuch: unknown checkpoint" in str(
+        fastsag("--port", 0, "--checkpoint", "nonesuch").exception
+    )
 
 
 def test_there_are_no_tunnels():
     done = fastsag("--share", "always")
-    assert done.returncode == 2 and "never" in done.stderr
+    assert done.exit_code == 2 and "never" in done.output
 
 
 @pytest.mark.slow
@@ -39,7 +46,8 @@ def test_letting_others_in_says_what_it_means(tiny):
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "fastsag.cli.main", "app", "--host", "0.0.0.0"]
     command += ["--checkpoint", str(tiny), "--port", str(port)]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ})
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
     said = ""
     while "Ctrl-C" not in said:
         said += process.stderr.readline()
