@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import soundfile
 from fastapi import FastAPI
 from starlette.routing import Mount
 
@@ -30,7 +30,7 @@ def mount(application: FastAPI, service: Service) -> None:
     uploads = service.folder / "uploads"  # private, and removed
     os.environ["GRADIO_TEMP_DIR"] = str(uploads)
     gr = require("gradio", extra="app")
-    page = Page(service)
+    page = Page(service, _bundled(uploads))
     blocks = _build(gr, page)
     blocks.queue(max_size=None, default_concurrency_limit=None)  # the service has the queue
     gr.mount_gradio_app(
@@ -104,9 +104,9 @@ def _inputs(gr: Any, page: Page) -> list[Any]:
         elem_id="voice",
         buttons=[],
     )
-    for path in bundled_voices():
+    for path in page.bundled:
         button = gr.Button(f"Try it with a {path.stem.replace('-', ' ')}", size="sm")
-        button.click(lambda path=path: _sound(path), None, voice, **_PRIVATE)
+        button.click(lambda path=path: str(path), None, voice, **_PRIVATE)
     style = gr.Dropdown(
         [ANY_STYLE, *STYLES], value=ANY_STYLE, label="Style", visible=config.planner is not None
     )
@@ -199,12 +199,9 @@ def _wire(gr: Any, page: Page, blocks: Any, inputs: list[Any]) -> None:
     blocks.unload(leave)
 
 
-def bundled_voices() -> list[Path]:
-    """Voices inside the package."""
+def _bundled(uploads: Path) -> list[Path]:
+    """The package's voices, copied to where gradio may give them from."""
+    folder = uploads / "bundled"
+    folder.mkdir(parents=True)
     assets = Path(str(resources.files("fastsag") / "assets"))
-    return sorted(assets.glob("*voice*.flac"))
-
-
-def _sound(path: Path) -> tuple[int, Any]:
-    samples, rate = soundfile.read(path, dtype="int16")
-    return rate, samples
+    return [Path(shutil.copy(path, folder)) for path in sorted(assets.glob("*voice*.flac"))]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections import OrderedDict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -33,8 +33,13 @@ Updates = AsyncIterator[dict[Any, Any]]
 
 @dataclass
 class Visit:
-    """One open page. voice: its token on the shelf; takes: tokens by number; shown: the number."""
+    """One open page.
 
+    uploads: its files with gradio; voice: the token of the last one on the shelf, song: its name;
+    takes: tokens by number; shown: the number.
+    """
+
+    uploads: set[Path] = field(default_factory=set)
     voice: str = ""
     song: str = "voice"
     order: Order = field(default_factory=Order)
@@ -44,10 +49,17 @@ class Visit:
 
 
 class Page:
-    """What the page's events do. `parts` are its components by name, filled by `_build`."""
+    """What the page's events do.
 
-    def __init__(self, service: Service) -> None:
-        self.service = service
+    Args:
+        service: what does the work.
+        bundled: voices that every page may pick.
+
+    `parts` are the page's components by name, filled by the layout.
+    """
+
+    def __init__(self, service: Service, bundled: Sequence[Path] = ()) -> None:
+        self.service, self.bundled = service, bundled
         self.visits: OrderedDict[str, Visit] = OrderedDict()
         self.parts: dict[str, Any] = {}
 
@@ -67,6 +79,9 @@ class Page:
         if visit.job:
             self.service.worker.cancel(visit.job)
         self.service.shelf.drop(visit.voice, *visit.takes.values())
+        used = set().union(*(other.uploads for other in self.visits.values()))
+        for path in visit.uploads - used:  # gradio gives equal files one path
+            path.unlink(missing_ok=True)
 
     def cancel(self, request: Any) -> None:
         """Cancel the job of a page."""
@@ -105,6 +120,8 @@ class Page:
         path = folder / "upload"
         await asyncio.to_thread(shutil.copyfile, voice, path)
         self.service.shelf.put(token, path)
+        if Path(voice).name not in {path.name for path in self.bundled}:
+            visit.uploads.add(Path(voice))
         visit.voice, visit.song = token, Path(clean_name(Path(voice).name)).stem
         visit.order, visit.takes = order, {}
         async for update in self._generate(visit, 1):
