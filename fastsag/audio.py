@@ -150,7 +150,8 @@ def _open_media(path: Path) -> Iterator[Any]:
         with av.open(str(path), options={"format_whitelist": _CONTAINERS}) as container:
             yield container
     except (av.FFmpegError, IndexError, ValueError, TypeError) as error:
-        reason = str(error).splitlines()[0] if str(error) else "no audio stream"
+        said = getattr(error, "strerror", None) or str(error)
+        reason = said.splitlines()[0] if said else "no audio stream"
         raise UserError(
             f"{path}: not audio that can be read ({reason}); convert it to WAV or FLAC"
         ) from None

@@ -155,7 +155,7 @@ def routes(service: Service) -> APIRouter:
         response_class=FileResponse,
         responses={
             200: {"description": "Audio, or a zip for answer=all.", "content": _AUDIO},
-            **_problems(400, 413, 421, 422, 503),
+            **_problems(400, 403, 413, 421, 422, 503),
         },
     )
     async def accompany(request: Request, form: Annotated[AccompanyForm, Form()]) -> FileResponse:

@@ -46,12 +46,18 @@ class Guard:
         self._hosts = None if hosts is None else {host.lower() for host in hosts}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] == "websocket":  # nothing here speaks it
+            await send({"type": "websocket.close"})
+            return
+        if scope["type"] == "lifespan":
             await self._application(scope, receive, send)
             return
         headers = dict(scope["headers"])
         try:
             self._check_host(headers.get(b"host", b"").decode("latin-1"))
+            # A browser says so when a page of elsewhere makes it send a form.
+            if headers.get(b"sec-fetch-site") == b"cross-site" and scope["method"] != "GET":
+                raise Problem("cross-site", "open the page of this service itself")
             self._check_size(headers.get(b"content-length", b"0"))
         except Problem as problem:
             await refuse(send, problem)

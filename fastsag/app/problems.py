@@ -10,6 +10,7 @@ PREFIX = "urn:fastsag:problem:"
 
 KINDS: dict[str, tuple[int, str]] = {
     "bad-request": (400, "The request is not well formed"),
+    "cross-site": (403, "Pages of other sites may not send this"),
     "not-found": (404, "There is nothing here"),
     "method-not-allowed": (405, "This address takes another method"),
     "too-large": (413, "The upload is too large"),
@@ -28,7 +29,7 @@ KINDS: dict[str, tuple[int, str]] = {
 RETRY_SECONDS = 10  # after which a full queue is worth another try
 
 
-@dataclass
+@dataclass(eq=False)  # an exception is itself alone
 class Problem(Exception):
     """What is wrong with a request. kind: a key of `KINDS`; detail: the reason and the remedy."""
 

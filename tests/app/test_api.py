@@ -134,6 +134,13 @@ def test_nothing_is_left_when_it_stops(tiny):
     assert not service.folder.exists()
 
 
+def test_pages_of_other_sites_send_nothing(http):
+    headers = {"sec-fetch-site": "cross-site"}
+    answer = http.post("/accompany", files={"voice": wav()}, headers=headers)
+    assert answer.status_code == 403 and answer.json()["type"].endswith(":cross-site")
+    assert http.get("/health", headers=headers).status_code == 200
+
+
 def test_only_known_hosts_are_answered(service):
     application = create_app(service, hosts=["localhost", "::1"], page=False)
     for host, status in [

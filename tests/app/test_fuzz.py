@@ -1,6 +1,10 @@
-"""Fuzzing: requests made from the OpenAPI schema, and broken audio. Nothing may be a 5xx."""
+"""Fuzzing: requests made from the OpenAPI schema, and broken audio. Nothing may be a 5xx.
+
+FASTSAG_FUZZ=20 makes twenty times as many requests, others at every run.
+"""
 
 import io
+import os
 from collections import Counter
 
 import httpx
@@ -19,6 +23,11 @@ schemathesis = pytest.importorskip("schemathesis")
 GenerationMode = schemathesis.GenerationMode
 checks = pytest.importorskip("schemathesis.specs.openapi.checks")
 QUIET = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture, HealthCheck.filter_too_much]
+
+TIMES = int(os.environ.get("FASTSAG_FUZZ", "1"))
+LIMITED = settings(
+    deadline=None, suppress_health_check=QUIET, derandomize=TIMES == 1, database=None
+)
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +63,7 @@ def test_requests_from_the_schema(api, mode):
     for found in api.get_all_operations():
         operation = found.ok()
 
-        @settings(max_examples=40, deadline=None, suppress_health_check=QUIET, derandomize=True)
+        @settings(LIMITED, max_examples=40 * TIMES)
         @given(case=operation.as_strategy(generation_mode=mode))
         def check(case):
             if isinstance(case.body, dict) and mode is GenerationMode.POSITIVE:
@@ -83,7 +92,7 @@ def place():
     return st.one_of(st.floats(0, 1), st.floats(0, 0.004))
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=QUIET, derandomize=True)
+@settings(LIMITED, max_examples=80 * TIMES)
 @given(
     st.sampled_from(["WAV", "FLAC", "OGG", "MP3", "AIFF", "CAF", "W64"]),
     st.one_of(st.just(1.0), st.floats(0, 1)),
@@ -99,7 +108,7 @@ def test_broken_audio(http, kind, cut, flips):
 PERHAPS = st.one_of(st.none(), st.sampled_from(["", "-1", "0", "nan", "1e9", "C", "|", "4/4"]))
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=QUIET, derandomize=True)
+@settings(LIMITED, max_examples=60 * TIMES)
 @given(
     st.fixed_dictionaries(
         {
