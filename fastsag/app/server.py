@@ -12,6 +12,8 @@ from fastapi import APIRouter, FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from fastsag.app import api
 from fastsag.app.blocks import mount
@@ -19,8 +21,6 @@ from fastsag.app.guard import Guard
 from fastsag.app.service import Service
 from fastsag.errors import UserError
 from fastsag.version import __version__
-
-_METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"}
 
 
 def create_app(service: Service, hosts: Sequence[str] | None = None, page: bool = True) -> FastAPI:
@@ -60,16 +60,18 @@ def _refuse_other_methods(application: FastAPI, router: APIRouter) -> None:
     """The page answers every other address, so other methods need an answer of their own."""
     for route in router.routes:
         assert isinstance(route, APIRoute) and route.methods
-        methods = sorted(_METHODS - route.methods)
-        refusal = _refusal(", ".join(sorted(route.methods)))
-        application.add_api_route(route.path, refusal, methods=methods, include_in_schema=False)
+        refusal = _Refusal(", ".join(sorted(route.methods)))
+        application.router.routes.append(Route(route.path, refusal, include_in_schema=False))
 
 
-def _refusal(allowed: str) -> Callable[[], Any]:
-    async def refuse() -> None:
-        raise HTTPException(405, f"use {allowed}", {"Allow": allowed})
+class _Refusal:
+    """ASGI: 405 to any method, known or not."""
 
-    return refuse
+    def __init__(self, allowed: str) -> None:
+        self._allowed = allowed
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        raise HTTPException(405, f"use {self._allowed}", {"Allow": self._allowed})
 
 
 def _schema(application: FastAPI) -> Callable[[], dict[str, Any]]:

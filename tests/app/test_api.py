@@ -114,8 +114,9 @@ def test_a_body_that_does_not_say_its_size_is_cut_off(http):
 
 def test_other_addresses_and_methods(http):
     assert http.get("/nothing").json()["type"] == "urn:fastsag:problem:not-found"
-    answer = http.get("/accompany")
-    assert answer.status_code == 405 and answer.headers["allow"] == "POST"
+    for method in ("GET", "PUT", "HEAD", "TRACE", "QUERY"):
+        answer = http.request(method, "/accompany")
+        assert answer.status_code == 405 and answer.headers["allow"] == "POST", method
     assert http.get("/takes/../../etc/passwd").status_code == 404
     assert http.get("/takes/x/mix.wav").status_code == 404
 
