@@ -95,8 +95,8 @@ class Page:
         voice: str | None,
         style: str,
         checkpoint: str,
-        steps: float,
-        seed: float,
+        steps: float | None,
+        seed: float | None,
         level: float,
         precision: str,
     ) -> Updates:
@@ -109,7 +109,8 @@ class Page:
             checkpoint=checkpoint,
             precision=precision,
             settings=Settings(
-                steps=min(int(steps), MOST_STEPS) or None, seed=min(max(0, int(seed)), 2**32)
+                steps=min(max(0, int(steps or 0)), MOST_STEPS) or None,
+                seed=min(max(0, int(seed or 0)), 2**32),
             ),
             hints=Hints(style=None if style == ANY_STYLE else style),
             level_db=min(max(level, -40.0), 20.0),
