@@ -92,7 +92,7 @@ def place():
     return st.one_of(st.floats(0, 1), st.floats(0, 0.004))
 
 
-@settings(LIMITED, max_examples=80 * TIMES)
+@settings(LIMITED, max_examples=60 * TIMES)
 @given(
     st.sampled_from(["WAV", "FLAC", "OGG", "MP3", "AIFF", "CAF", "W64"]),
     st.one_of(st.just(1.0), st.floats(0, 1)),
