@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import soundfile
@@ -32,6 +32,10 @@ FORMATS = {
 }
 _PIECE = 1 << 18  # samples handled at once
 _ENCRYPTED = ("drms", "enca", "aavd")  # codec tags of protected MP4: FFmpeg would decode noise
+# Containers that FFmpeg may open: none that refers to other files or addresses (playlists do).
+_CONTAINERS = (
+    "mov,matroska,aac,mp3,ogg,flac,wav,aiff,caf,asf,avi,flv,mpegts,mpeg,ac3,eac3,amr,ape,wv"
+)
 _VORBIS_HIGHEST_HZ = 200_000  # libsndfile crashes above
 
 
@@ -43,8 +47,17 @@ class Recording:
     sample_rate: int
 
 
+class Header(NamedTuple):
+    """What a file says of itself. seconds: None where it does not say; sample_rate in Hz."""
+
+    seconds: float | None
+    sample_rate: int
+    channels: int
+
+
 def read(
     path: str | Path,
+    *,
     stream: int = 0,
     longest_seconds: float = LONGEST_SECONDS,
     silence: bool = False,
@@ -74,6 +87,37 @@ def read(
     return Recording(samples, rate)
 
 
+def header(path: Path) -> Header:
+    """Length, rate and channels of a recording, without decoding it.
+
+    Raises:
+        UserError: not audio.
+    """
+    try:
+        with soundfile.SoundFile(path) as file:
+            return Header(file.frames / file.samplerate, file.samplerate, file.channels)
+    except soundfile.LibsndfileError as error:
+        reason = error
+    try:
+        with _open_media(path) as container:
+            stream = container.streams.audio[0]
+            if not (stream.rate and stream.channels):  # guessed from the name alone
+                raise ValueError("no audio stream")
+            ends = [stream.duration and stream.duration * stream.time_base]
+            ends.append(container.duration and container.duration / 1e6)
+            seconds = next((float(end) for end in ends if end), None)
+            return Header(seconds, int(stream.rate), int(stream.channels))
+    except MissingExtra:
+        raise _no_audio(path, reason) from None
+
+
+def _no_audio(path: Path, reason: Exception) -> UserError:
+    """What is said where FFmpeg is not there to try."""
+    remedy = "convert it to WAV or FLAC, or for m4a and video: pip install 'fastsag[media]'"
+    said = str(reason).rstrip(".").split(": ")[-1]
+    return UserError(f"{path}: not audio that can be read ({said}); {remedy}")
+
+
 def _decode(path: Path, stream: int, longest_seconds: float) -> tuple[np.ndarray, int]:
     try:
         with soundfile.SoundFile(path) as file:
@@ -86,37 +130,44 @@ def _decode(path: Path, stream: int, longest_seconds: float) -> tuple[np.ndarray
                 filled = stop
             return samples[:, :filled], int(file.samplerate)
     except soundfile.LibsndfileError as error:
-        reason = str(error).rstrip(".").split(": ")[-1]
+        reason = error
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); check permissions") from None
     try:
         return _decode_media(path, stream, longest_seconds)
     except MissingExtra:
-        remedy = "convert it to WAV or FLAC, or for m4a and video: pip install 'fastsag[media]'"
-        raise UserError(f"{path}: not audio that can be read ({reason}); {remedy}") from None
+        raise _no_audio(path, reason) from None
 
 
 def _decode_media(path: Path, index: int, longest_seconds: float) -> tuple[np.ndarray, int]:
     """Through PyAV (FFmpeg)."""
     av = require("av", extra="media")
+    with _open_media(path) as container:
+        stream = container.streams.audio[index]
+        if stream.codec_context.codec_tag in _ENCRYPTED:
+            raise UserError(f"{path}: is encrypted (DRM); use a copy without protection")
+        resampler = av.AudioResampler(format="fltp", rate=stream.rate)
+        parts, count = [], 0
+        for frame in chain(container.decode(stream), [None]):  # None gives what is held back
+            for part in resampler.resample(frame):
+                parts.append(part.to_ndarray())
+                count += parts[-1].shape[1]
+            if count > longest_seconds * stream.rate:
+                break
+        samples = np.concatenate(parts, axis=1)
+        return samples.astype(np.float32, copy=False), int(stream.rate)
+
+
+@contextlib.contextmanager
+def _open_media(path: Path) -> Iterator[Any]:
+    """A container of FFmpeg's; what goes wrong inside becomes a `UserError`."""
+    av = require("av", extra="media")
     try:
-        with av.open(str(path)) as container:
-            stream = container.streams.audio[index]
-            if stream.codec_context.codec_tag in _ENCRYPTED:
-                raise UserError(f"{path}: is encrypted (DRM); use a copy without protection")
-            resampler = av.AudioResampler(format="fltp", rate=stream.rate)
-            parts, count = [], 0
-            for frame in chain(container.decode(stream), [None]):  # None gives what is held back
-                for part in resampler.resample(frame):
-                    parts.append(part.to_ndarray())
-                    count += parts[-1].shape[1]
-                if count > longest_seconds * stream.rate:
-                    break
-            samples = np.concatenate(parts, axis=1)
-            return samples.astype(np.float32, copy=False), int(stream.rate)
-    except (av.FFmpegError, IndexError, ValueError) as error:
-        said = getattr(error, "strerror", None) or str(error) or "no audio stream"
-        reason = said.splitlines()[0]
+        with av.open(str(path), options={"format_whitelist": _CONTAINERS}) as container:
+            yield container
+    except (av.FFmpegError, IndexError, ValueError, TypeError) as error:
+        said = getattr(error, "strerror", None) or str(error)
+        reason = said.splitlines()[0] if said else "no audio stream"
         raise UserError(
             f"{path}: not audio that can be read ({reason}); convert it to WAV or FLAC"
         ) from None
@@ -132,8 +183,8 @@ def _check_length(path: Path, count: int, rate: int, longest_seconds: float) -> 
         )
     if seconds > longest_seconds:
         raise UserError(
-            f"{path}: lasts {seconds / 60:.0f} min; cut it into parts of at most "
-            f"{longest_seconds / 60:.0f} min"
+            f"{path}: lasts {seconds / 60:.1f} min; cut it into parts of at most "
+            f"{longest_seconds / 60:g} min"
         )
 
 

@@ -32,6 +32,7 @@ from fastsag.lead_sheet import STYLES, Hints, LeadSheet
 
 BPM_RANGE = (30.0, 300.0)
 _METRES = (3, 4)
+_DOWNBEAT_SECONDS = (-10.0, 3600.0)  # beats are laid out over all the time between
 _STEADY_SECONDS = 0.01  # beats closer than that to an even grid are written as a tempo
 _BARS_A_LINE = 4
 
@@ -80,7 +81,7 @@ FIELDS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "key": ("key", parse_key),
     "tempo": ("bpm", _number(*BPM_RANGE, "beats a minute")),
     "meter": ("metre", _metre),
-    "downbeat": ("downbeat", _number(-10, 3600, "seconds")),
+    "downbeat": ("downbeat", _number(*_DOWNBEAT_SECONDS, "seconds")),
     "pickup": ("pickup", parse_chord),
     "chords": ("chords", bars),
     "style": ("style", _style),
@@ -169,6 +170,9 @@ def _beats(times: list[float] | None) -> tuple[float, ...] | None:
         return None
     if len(times) < 2 or not all(map(math.isfinite, times)) or np.diff(times).min() < 0.1:
         raise ValueError("beats: at least two ascending times in seconds, 0.1 apart, are needed")
+    if times[0] < _DOWNBEAT_SECONDS[0] or times[-1] > _DOWNBEAT_SECONDS[1]:
+        low, high = _DOWNBEAT_SECONDS
+        raise ValueError(f"beats: {times[0]:g} to {times[-1]:g} s is not within {low:g}..{high:g}")
     return tuple(times)
 
 

@@ -98,3 +98,32 @@ def test_resampling_there_and_back_keeps_the_count(rate, count):
     samples = noise(1, count)
     model = audio.resample(samples, rate, 24_000)
     assert audio.resample(model, 24_000, rate, count).shape == (1, count)
+
+
+def test_a_header_tells_without_decoding(tmp_path):
+    audio.write(tmp_path / "a.flac", noise(2, 44_100), 22_050, "flac")
+    assert audio.header(tmp_path / "a.flac") == (2.0, 22_050, 2)
+    (tmp_path / "b.flac").write_bytes(b"not audio")
+    with pytest.raises(UserError, match="b.flac: not audio"):
+        audio.header(tmp_path / "b.flac")
+
+
+def test_a_shorter_limit_is_kept(tmp_path):
+    audio.write(tmp_path / "a.wav", noise(1, 48_000), 24_000, "wav")
+    assert audio.read(tmp_path / "a.wav", longest_seconds=2).samples.shape == (1, 48_000)
+    with pytest.raises(UserError, match="lasts"):
+        audio.read(tmp_path / "a.wav", longest_seconds=1.5)
+
+
+@pytest.mark.parametrize(
+    "start", ["#EXTM3U\n#EXTINF:1,\n{0}\n#EXT-X-ENDLIST\n", "ffconcat version 1.0\nfile {0}\n"]
+)
+def test_a_playlist_opens_no_other_file(tmp_path, start):
+    """A file from elsewhere must not make FFmpeg read a neighbour."""
+    pytest.importorskip("av")
+    audio.write(tmp_path / "secret.wav", noise(1, 48_000), 24_000, "wav")
+    (tmp_path / "voice").write_text(start.format("secret.wav"))
+    with pytest.raises(UserError, match="not audio"):
+        audio.read(tmp_path / "voice")
+    with pytest.raises(UserError, match="not audio"):
+        audio.header(tmp_path / "voice")

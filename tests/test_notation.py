@@ -157,3 +157,10 @@ def test_what_one_says_goes_before_what_the_other_says():
     hints = Hints(bpm=90.0, style="folk").over(sheet)
     assert hints == Hints(bpm=90.0, key="C major", style="folk")
     assert Hints().over(sheet) == sheet
+
+
+@pytest.mark.parametrize("times", ["1e9 1000000000.5", "-1e9 0", "0 1 1e10"])
+def test_beats_beyond_any_recording_are_refused(times):
+    """Beats are laid out over all the time between, which must not fill the memory."""
+    with pytest.raises(UserError, match="is not within"):
+        notation.parse(f"beats: {times}")

@@ -178,7 +178,8 @@ class _Song:
 
     def _read(self, part: Part, notes: list[str], silence: bool = False) -> Recording:
         path, stream = part
-        recording = audio.read(path, stream, 60 * self.settings.longest_minutes, silence)
+        longest = 60 * self.settings.longest_minutes
+        recording = audio.read(path, stream=stream, longest_seconds=longest, silence=silence)
         if recording.sample_rate < self.settings.lowest_rate:
             raise UserError(
                 f"has {recording.sample_rate:,} Hz and nothing above "
