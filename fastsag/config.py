@@ -220,6 +220,7 @@ class TrainingConfig(Strict):
 
     steps: int = 500_000
     batch_size: int = 28
+    accumulate: int = 1  # batches whose gradients make one step
     crop_frames: int = 937  # mel frames of one training crop
     learning_rate: float = 1e-4
     warmup_steps: int = 0

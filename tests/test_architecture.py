@@ -92,7 +92,7 @@ BANNED = {
 
 # Optional third parties: imported inside functions, but for the parts named here.
 HEAVY: dict[str, set[str]] = {
-    "lightning": {"training"},
+    "lightning": {"training", "baselines"},
     **{
         name: set()
         for name in (

@@ -11,6 +11,8 @@ from fastsag.cli.checkpoint import app as checkpoint_app
 from fastsag.cli.evaluate import app as evaluate_app
 from fastsag.cli.lead_sheet import lead_sheet
 from fastsag.cli.listen import app as listen_app
+from fastsag.cli.randsong import app as randsong_app
+from fastsag.cli.singsong import app as singsong_app
 from fastsag.cli.songs import app as songs_app
 from fastsag.cli.train import train
 from fastsag.cli.train_vocoder import train_vocoder
@@ -32,6 +34,8 @@ app.command()(train)
 app.command(name="train-vocoder")(train_vocoder)
 app.add_typer(evaluate_app, name="evaluate")
 app.add_typer(listen_app, name="listen")
+app.add_typer(singsong_app, name="singsong")
+app.add_typer(randsong_app, name="randsong")
 app.add_typer(checkpoint_app, name="checkpoint")
 
 
