@@ -219,8 +219,8 @@ class TrainingConfig(Strict):
     """How a run is trained; the same settings serve model, planner and vocoder."""
 
     steps: int = 500_000
-    batch_size: int = 28
-    accumulate: int = 1  # batches whose gradients make one step
+    batch_size: int = 28  # items of a step, over all processes
+    accumulate: int = 1  # parts a process computes its share of a step in; saves memory
     crop_frames: int = 937  # mel frames of one training crop
     learning_rate: float = 1e-4
     warmup_steps: int = 0

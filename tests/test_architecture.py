@@ -59,6 +59,7 @@ SIDEWAYS = {
     ("pipeline", "take"),
     ("pipeline", "rollout"),
     ("baselines", "training"),
+    ("benchmarks", "baselines"),
     ("cli", "app"),
 }
 # Downward imports that are nevertheless forbidden.

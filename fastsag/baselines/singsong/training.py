@@ -62,7 +62,7 @@ def train_stage(
     training = config.stages[name].training
     torch.manual_seed(training.seed)  # initial weights
     stage = Stage.build(config, name, tokenizer)
-    items = training.steps * training.batch_size * getattr(training, "accumulate", 1)
+    items = training.steps * training.batch_size
     crops = {}
     for split, length, seed in (
         ("train", items, training.seed),
