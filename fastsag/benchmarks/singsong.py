@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -68,7 +68,7 @@ class StageCost:
     whole: tuple[float, ...]
 
 
-def integrate(positions: list[int], seconds: list[float], count: int) -> float:
+def integrate(positions: Sequence[float], seconds: Sequence[float], count: int) -> float:
     """Cost of tokens 0..count - 1 from the cost of some: straight lines between, flat outside."""
     return float(np.interp(np.arange(count), positions, seconds).sum())
 
@@ -105,7 +105,9 @@ def stage_cost(
     step, whole = step[1:], whole[1:]
     at = [int(place) * block.codebooks for place in places]
     tokens = frames * block.codebooks
-    cached = whole[0] + integrate(at, step, tokens)
+    # A median over some tokens belongs to the middle one of them.
+    middles = [place + (more * block.codebooks - 2) / 2 for place in at]
+    cached = whole[0] + integrate(middles, step, tokens)
     uncached = integrate(at, whole, tokens)
     return StageCost(tokens, whole[0], cached, uncached, tuple(at), tuple(step), tuple(whole))
 
