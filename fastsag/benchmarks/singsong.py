@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
 from fastsag import authors
@@ -267,7 +268,9 @@ def _random_mert() -> Iterator[Path]:
     """A folder with random weights of MERT-v1-95M's layout, which is Hubert's base."""
     transformers = require("transformers", extra="singsong")
     with tempfile.TemporaryDirectory() as folder:
-        transformers.HubertModel(transformers.HubertConfig()).save_pretrained(folder)
+        model = transformers.HubertModel(transformers.HubertConfig())
+        model.config.save_pretrained(folder)
+        save_file(model.state_dict(), Path(folder) / "model.safetensors")
         yield Path(folder)
 
 

@@ -95,7 +95,12 @@ def test_the_whole_comparison_with_small_networks(monkeypatch):
         for name, overlap in (("semantic", 0.5), ("coarse", 0.5), ("fine", 0.0))
     }
     encoder = {"kind": "mert", "layer": 1}
-    fastsag = SMALL | {"encoder": encoder, "projection": {"channels": 768, "stacks": 1}}
+    fastsag = SMALL | {
+        "encoder": encoder,
+        "projection": {"channels": 768, "layers": 1, "stacks": 1},
+        "resampler": {"kind": "interpolation"},
+        "denoiser": {"kind": "unet", "dim": 8},
+    }
     monkeypatch.setattr(authors, "default_config", lambda: Config.model_validate(fastsag))
     monkeypatch.setattr(part, "CHECK_SIZE", TransformerConfig(**size))
     config = SingSongConfig.model_validate(
