@@ -86,9 +86,12 @@ def _records(data: Path) -> Iterator[Any]:
 
 
 def _say(line: str) -> None:
-    end = "\r\x1b[K" if sys.stderr.isatty() else "\n"
-    if sys.stderr.isatty() or not line.startswith("heard"):
-        print(line, end=end, file=sys.stderr, flush=True)
+    """A line of progress; on a terminal the count is written over itself."""
+    counts = line.startswith("heard")
+    if sys.stderr.isatty():
+        print(f"\r\x1b[K{line}", end="" if counts else "\n", file=sys.stderr, flush=True)
+    elif not counts:
+        print(line, file=sys.stderr, flush=True)
 
 
 @app.command()

@@ -15,7 +15,6 @@ from torch.utils.data import Dataset
 
 from fastsag.baselines.singsong.config import StageName
 from fastsag.baselines.singsong.tokens import Tokenizer
-from fastsag.data.features import add_noise
 from fastsag.data.shards import Record, read_shard, shard_paths
 
 
@@ -65,9 +64,9 @@ def load_tokens(
 
 def tokenize(record: Record, tokenizer: Tokenizer) -> SongTokens:
     """The tokens of one record, the voice with the noise of training."""
-    voice = add_noise(record.vocals, tokenizer.config.noise, seed=str(record.meta["song"]))
-    band, codes = tokenizer.band(record.accompaniment)
-    arrays = (tokenizer.voice(voice), band, codes)
+    vocals, accompaniment = tokenizer.pair(record)
+    band, codes = tokenizer.band(accompaniment)
+    arrays = (tokenizer.voice(vocals), band, codes)
     return SongTokens(
         str(record.meta["split"]), *(array.cpu().numpy().astype(np.int16) for array in arrays)
     )

@@ -23,7 +23,7 @@ from fastsag.codec import Codec, EncodecCodec, MelCodec
 from fastsag.codec.kmeans import fit_centroids, nearest
 from fastsag.conditioning.encoders import build_encoder, encode
 from fastsag.conditioning.encoders.melodic import level_gain
-from fastsag.config import MelodicConfig, dump, parse, read_yaml
+from fastsag.config import MelodicConfig, VoiceNoise, dump, parse, read_yaml
 from fastsag.data.features import ACCOMPANIMENT_DBFS, add_noise
 from fastsag.data.shards import Record
 from fastsag.errors import UserError
@@ -153,6 +153,10 @@ class Tokenizer:
         wave = torch.from_numpy(levelled).unsqueeze(0).to(self.clusters.device)
         return self._semantic(levelled), self.codec.encode(wave)[0]
 
+    def pair(self, record: Record) -> tuple[np.ndarray, np.ndarray]:
+        """Voice, with the noise of training, and band of a record (N,) at the encoder's rate."""
+        return _pair(record, self.encoder.sample_rate, self.config.noise)
+
     def prepare(self, recording: Recording, shortest_seconds: float) -> np.ndarray:
         """A recording -> mono samples (N,) at the encoder's rate, padded to a shortest length."""
         rate = self.encoder.sample_rate
@@ -175,6 +179,14 @@ def check_same_tokens(one: SingSongConfig, other: SingSongConfig, origin: str) -
                 f"{origin}: {part} is not that of the configuration; use the one that the tokens "
                 "were fitted with, or another RUN"
             )
+
+
+def _pair(record: Record, rate: int, noise: VoiceNoise) -> tuple[np.ndarray, np.ndarray]:
+    voice, band = (
+        audio.resample(part[None], record.meta["sample_rate"], rate)[0]
+        for part in (record.vocals, record.accompaniment)
+    )
+    return add_noise(voice, noise, seed=str(record.meta["song"])), band
 
 
 def _levelled(samples: np.ndarray, config: SingSongConfig) -> np.ndarray:
@@ -207,8 +219,8 @@ def fit_tokens(
     codec, encoder = build_codec(config), build_encoder(config.encoder)
     semantic, acoustic = _Reservoir(config.fit_frames, rng), _Reservoir(config.fit_frames, rng)
     for count, record in enumerate(records, 1):
-        voice = add_noise(record.vocals, config.noise, seed=str(record.meta["song"]))
-        band = _levelled(record.accompaniment, config)
+        voice, band = _pair(record, encoder.sample_rate, config.noise)
+        band = _levelled(band, config)
         for samples in (encoder.prepare(voice), band):
             frames = len(samples) // encoder.hop_length
             semantic.add(encode(encoder, samples.astype(np.float32))[:frames].numpy())
