@@ -100,6 +100,8 @@ def test_the_whole_comparison_with_small_networks(monkeypatch):
         "projection": {"channels": 768, "layers": 1, "stacks": 1},
         "resampler": {"kind": "interpolation"},
         "denoiser": {"kind": "unet", "dim": 8},
+        "sampler": {"steps": 1},
+        "vocoder": {"kind": "griffin_lim", "iterations": 1},
     }
     monkeypatch.setattr(authors, "default_config", lambda: Config.model_validate(fastsag))
     monkeypatch.setattr(part, "CHECK_SIZE", TransformerConfig(**size))
