@@ -78,7 +78,7 @@ def test_the_commands_write_what_accompany_writes(run, voice, tmp_path):
 def test_seeds_decide_and_short_voices_are_played(run):
     samples = 0.1 * np.sin(np.arange(11_025) / 7)[None].astype(np.float32)
     short, told = Recording(samples, 22_050), []
-    system = SingSong.from_pretrained(run, 2, "cpu", "bf16")
+    system = SingSong.from_pretrained(run, 2, "cpu")
     one, same, other = (
         system.accompany(short, seed=seed, progress=lambda *step: told.append(step))
         for seed in (1, 1, 2)
@@ -86,9 +86,13 @@ def test_seeds_decide_and_short_voices_are_played(run):
     assert one.accompaniment.shape == one.mix.shape == (1, 11_025)
     assert np.array_equal(one.accompaniment, same.accompaniment)
     assert not np.array_equal(one.accompaniment, other.accompaniment)
-    assert one.record["system"] == "SingSong s+c" and one.record["precision"] == "bf16"
+    assert one.record["system"] == "SingSong s+c" and one.record["precision"] == "fp32"
     assert {name for name, _, _ in told} == {"semantic", "coarse"}
     assert all(done <= total for _, done, total in told)
+    halved = SingSong.from_pretrained(run, 2, "cpu", "bf16")
+    assert halved.stages[0].model.llama.dtype == torch.bfloat16
+    codes = halved.stages[1](torch.zeros(40, 1, dtype=torch.long), 3, seed=0)
+    assert codes.shape == (3, 2) and codes.max() < 8
 
 
 def test_a_run_that_ended_stays_and_other_settings_are_refused(run, corpus):
