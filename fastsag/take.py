@@ -84,22 +84,31 @@ def describe(
         mixed: the result.
         frames: T, mel frames in all.
     """
-    duration = recording.samples.shape[1] / recording.sample_rate
     sampler = config.sampler
     guidance = sampler.guidance if settings.guidance is None else settings.guidance
     return {
-        "seed": settings.seed,
         "sampler": settings.sampler or sampler.name,
         "steps": settings.steps or sampler.steps,
         "guidance": guidance,
         "windows": len(spans(frames, config.window.frames, config.window.context)),
+        **common_record(recording, settings.seed, seconds, mixed),
+        "lead_sheet": sheet.to_dict() if sheet else None,
+    }
+
+
+def common_record(
+    recording: Recording, seed: int, seconds: dict[str, float], mixed: Mix
+) -> dict[str, Any]:
+    """What every system records of a take: seed, input, time, loudness, versions."""
+    duration = recording.samples.shape[1] / recording.sample_rate
+    return {
+        "seed": seed,
         "duration_seconds": round(duration, 3),
         "sample_rate": recording.sample_rate,
         "channels": len(recording.samples),
         "seconds": {stage: round(value, 3) for stage, value in seconds.items()},
         "real_time_factor": round(sum(seconds.values()) / duration, 4),
         "loudness": mixed.figures(),
-        "lead_sheet": sheet.to_dict() if sheet else None,
         "versions": {
             "fastsag": __version__,
             "python": platform.python_version(),

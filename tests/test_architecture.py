@@ -59,6 +59,7 @@ SIDEWAYS = {
     ("pipeline", "take"),
     ("pipeline", "rollout"),
     ("baselines", "training"),
+    ("benchmarks", "baselines"),
     ("cli", "app"),
 }
 # Downward imports that are nevertheless forbidden.
@@ -96,7 +97,7 @@ BANNED = {
 
 # Optional third parties: imported inside functions, but for the parts named here.
 HEAVY: dict[str, set[str]] = {
-    "lightning": {"training"},
+    "lightning": {"training", "baselines"},
     "fastapi": {"app"},  # its routes are read from annotations
     "starlette": {"app"},
     "uvicorn": {"app"},

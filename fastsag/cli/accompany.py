@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import os
 import sys
-from enum import StrEnum
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from fastsag.cli import outputs
+from fastsag.cli.outputs import Format, Job
 from fastsag.diffusion.samplers import SAMPLERS
 from fastsag.errors import UserError
 from fastsag.lead_sheet import STYLES, Hints
-
-
-class Format(StrEnum):
-    """Output formats."""
-
-    wav = "wav"
-    flac = "flac"
-    mp3 = "mp3"
-    ogg = "ogg"
 
 
 def accompany(
@@ -120,23 +110,33 @@ def accompany(
         "tuning": tuning,
     }
     hints = _hints(said, beats, lead_sheet)
-    jobs = _plan_jobs(inputs, output, takes, format.value, plot, separate, overwrite)
-    _make_folder(output)
+    jobs = [
+        Job(
+            source,
+            output,
+            format.value,
+            take=take,
+            takes=takes,
+            sheet=True,
+            plot=plot,
+            voice=separate,
+        )
+        for source in inputs
+        for take in range(takes)
+    ]
+    outputs.plan(jobs, overwrite)
+    outputs.make_folder(output)
     from fastsag.pipeline import Accompanist
     from fastsag.take import Settings
 
     voices = _Voices(separator, device) if separate else None
     accompanist = Accompanist.from_pretrained(checkpoint, device, precision)
-    failures = 0
-    for job in jobs:
+
+    def play(job: Job) -> None:
         settings = Settings(sampler, steps, guidance, seed + job.take)
-        try:
-            _run(accompanist, job, settings, hints, level, format.value, reference, voices)
-        except UserError as error:
-            failures += 1
-            print(f"fastsag: {error}", file=sys.stderr)
-    if failures:
-        sys.exit(2 if failures == len(jobs) else 1)
+        _run(accompanist, job, settings, hints, level, reference, voices)
+
+    outputs.run(jobs, play)
 
 
 _OPTIONS = {"tempo": "bpm"}
@@ -162,91 +162,12 @@ def _hints(said: dict[str, str | None], beats: Path | None, lead_sheet: Path | N
     return hints if lead_sheet is None else hints.over(notation.read(lead_sheet))
 
 
-class _Job:
-    """One take of one input and the files it writes."""
-
-    def __init__(
-        self,
-        source: Path,
-        folder: Path,
-        take: int,
-        takes: int,
-        kind: str,
-        plot: bool,
-        separate: bool,
-    ):
-        name = source.stem + (f".take{take + 1}" if takes > 1 else "")
-        self.source, self.take = source, take
-        self.accompaniment = folder / f"{name}.accompaniment.{kind}"
-        self.mix = folder / f"{name}.mix.{kind}"
-        self.record = folder / f"{name}.json"
-        self.sheet: Path | None = folder / f"{name}.lead-sheet.txt"
-        self.picture = folder / f"{name}.png" if plot else None
-        self.voice = folder / f"{name}.vocals.{kind}" if separate else None
-
-    @property
-    def outputs(self) -> list[Path]:
-        files = [
-            self.accompaniment,
-            self.mix,
-            self.voice,
-            self.record,
-            self.sheet,
-            self.picture,
-        ]
-        return [file for file in files if file is not None]
-
-
-def _plan_jobs(
-    inputs: list[Path],
-    folder: Path,
-    takes: int,
-    kind: str,
-    plot: bool,
-    separate: bool,
-    overwrite: bool,
-) -> list[_Job]:
-    """All takes of all inputs; refuses collisions before any work."""
-    jobs = [
-        _Job(source, folder, take, takes, kind, plot, separate)
-        for source in inputs
-        for take in range(takes)
-    ]
-    owner: dict[Path, Path] = {}
-    for job in jobs:
-        for path in job.outputs:
-            if path in owner:
-                raise UserError(
-                    f"{job.source}: would write {path} like {owner[path]}; "
-                    "rename one of them or use two output folders"
-                )
-            if path.resolve() in {source.resolve() for source in inputs}:
-                raise UserError(f"{path}: is an input; choose another output folder")
-            owner[path] = job.source
-    existing = [path for path in owner if path.exists()]
-    if existing and not overwrite:
-        raise UserError(f"{existing[0]}: exists already; add --overwrite or choose another folder")
-    return jobs
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(
-            f"{folder}: cannot be made ({error.strerror}); choose another -o folder"
-        ) from None
-    if not os.access(folder, os.W_OK):
-        raise UserError(f"{folder}: cannot be written to; choose another -o folder")
-
-
 def _run(
     accompanist: Any,
-    job: _Job,
+    job: Job,
     settings: Any,
     hints: Hints,
     level: float,
-    kind: str,
     reference: Path | None,
     voices: _Voices | None,
 ) -> None:
@@ -255,49 +176,24 @@ def _run(
 
     source: Any = voices.of(job.source) if voices else job.source
     truth = _reference_mel(accompanist, reference) if job.picture and reference else None
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TimeRemainingColumn(),
-        transient=True,
-        disable=not sys.stderr.isatty(),
-    ) as bar:
-        task = bar.add_task(f"{job.source.name}: listening", total=None)
-
-        def progress(stage: str, done: int, total: int) -> None:
-            bar.update(task, description=f"{job.source.name}: {stage}", completed=done, total=total)
-
+    with outputs.bar(job.source.name) as progress:
         result = accompanist.accompany(
             source, lead_sheet=hints, settings=settings, level_db=level, progress=progress
         )
-    rate = result.sample_rate
-    written: list[Path] = []
-    try:
-        audio.write(job.accompaniment, result.accompaniment, rate, kind)
-        written.append(job.accompaniment)
-        audio.write(job.mix, result.mix, rate, kind)
-        written.append(job.mix)
-        if job.voice:
-            audio.write(job.voice, source.samples, rate, kind)
-            written.append(job.voice)
-        if job.picture:
-            _draw(accompanist, job.picture, job.source, result, truth)
-            written.append(job.picture)
-        record = {"input": str(job.source), **result.record}
-        if voices:
-            record["separator"] = voices.name
-        if result.lead_sheet is None:
-            job.sheet = None
-        elif job.sheet:
-            notation.write(result.lead_sheet, job.sheet)
-            written.append(job.sheet)
-        record["outputs"] = [path.name for path in job.outputs]
-        audio.write_text(job.record, json.dumps(record, indent=2) + "\n")
-    except BaseException:
-        for path in written:
-            path.unlink(missing_ok=True)
-        raise
-    _summary(job, result.record)
+    more: dict[Path, Callable[[Path], None]] = {}
+    if job.picture:
+        more[job.picture] = lambda path: _draw(accompanist, path, job.source, result, truth)
+    if result.lead_sheet is None:
+        job.sheet = None
+    elif job.sheet:
+        more[job.sheet] = lambda path: notation.write(result.lead_sheet, path)
+    if voices and job.voice:
+        result.record["separator"] = voices.name
+        more[job.voice] = lambda path: audio.write(
+            path, source.samples, source.sample_rate, job.kind
+        )
+    outputs.write(job, result, more)
+    outputs.summary(job, result.record)
 
 
 class _Voices:
@@ -321,18 +217,6 @@ class _Voices:
             voice, _ = separation.separate(audio.read(song), self._separate, seed=0)
             self._last = song, audio.Recording(voice, separation.RATE)
         return self._last[1]
-
-
-def _summary(job: _Job, record: dict[str, Any]) -> None:
-    sheet = record["lead_sheet"]
-    heard = ""
-    if sheet:
-        heard = f" in {sheet['key']}, {sheet['tempo']:.0f} BPM, {sheet['beats_per_bar']}/4"
-        heard += f", {sheet['style']}" if sheet["style"] else ""
-    total = sum(record["seconds"].values())
-    print(f"{job.source.name}: {record['duration_seconds']:.1f} s{heard}; took {total:.1f} s")
-    for path in job.outputs:
-        print(f"  {path}")
 
 
 def _reference_mel(accompanist: Any, reference: Path) -> Any:

@@ -8,9 +8,11 @@ from typing import Annotated
 
 import typer
 
+from fastsag.cli.bench_singsong import singsong
 from fastsag.cli.progress import tell
 
 app = typer.Typer(help="Measure speed and memory.", no_args_is_help=True)
+app.command()(singsong)
 
 
 @app.callback()
