@@ -61,7 +61,7 @@ def diffusion_loss(
 
 
 def noise_levels(normal: Tensor, P_mean: float = -1.2, P_std: float = 1.2) -> Tensor:
-    """Noise levels of training from standard normal numbers: ln(sigma) ~ N(P_mean, P_std^2), Eq. 3."""
+    """Training noise levels, ln(sigma) ~ N(P_mean, P_std^2), of standard normal numbers (Eq. 3)."""
     return (P_mean + P_std * normal).exp()
 
 
