@@ -98,21 +98,23 @@ def _draw(
     figures = require("matplotlib.figure", extra="plot")
     agg = require("matplotlib.backends.backend_agg", extra="plot")
     rows = 1 + len(examples)
-    figure = figures.Figure(figsize=(13, 3.0 * rows), layout="constrained")
+    figure = figures.Figure(figsize=(14, 3.0 * rows), layout="constrained")
     agg.FigureCanvasAgg(figure)
     figure.suptitle(title)
-    grid = figure.add_gridspec(rows, 6)
-    top = [figure.add_subplot(grid[0, 2 * k : 2 * k + 2]) for k in range(3)]
+    grid = figure.add_gridspec(rows, 12)
+    top = [figure.add_subplot(grid[0, 3 * k : 3 * k + 3]) for k in range(4)]
     _draw_hours(top[0], splits)
     if manifest:
-        _draw_gates(top[1], manifest)
-        _draw_levels(top[2], manifest["levels"])
+        _draw_lengths(top[1], manifest["songs"]["minutes"])
+        _draw_gates(top[2], manifest)
+        _draw_levels(top[3], manifest["levels"])
     else:
         _draw_durations(top[1], splits)
         top[2].set_axis_off()
+        top[3].set_axis_off()
     for row, record in enumerate(examples, 1):
         for column, name in enumerate(("vocals", "accompaniment")):
-            axis = figure.add_subplot(grid[row, 3 * column : 3 * column + 3])
+            axis = figure.add_subplot(grid[row, 6 * column : 6 * column + 6])
             song = record.meta.get("name", record.meta["song"])
             _draw_spectrogram(axis, getattr(record, name), record.meta["sample_rate"])
             axis.set_title(f"{name}: {song} at {record.meta['offset']:.0f} s", fontsize=9)
@@ -135,13 +137,20 @@ def _draw_durations(axis: Any, splits: dict[str, Any]) -> None:
     axis.set_ylabel("records")
 
 
+def _draw_lengths(axis: Any, minutes: list[int]) -> None:
+    axis.stairs(minutes, range(len(minutes) + 1), fill=True, color="0.6")
+    axis.set_title("lengths of the songs", fontsize=9)
+    axis.set_xlabel("minutes")
+    axis.set_ylabel("songs")
+
+
 def _draw_gates(axis: Any, manifest: dict[str, Any]) -> None:
     gates = manifest["gates"]
     names = ["clips", "paper", "authors"]
     bars = axis.bar(["all", "paper", "authors"], [gates[name] for name in names], color="0.6")
     shares = [f"{gates[name] / max(1, gates['clips']):.0%}" for name in names]
     axis.bar_label(bars, shares, fontsize=8)
-    axis.set_title(f"clips that pass the gate (used: {manifest['settings']['gate']})", fontsize=9)
+    axis.set_title(f"clips that pass (used: {manifest['settings']['gate']})", fontsize=9)
     axis.margins(y=0.15)
 
 
