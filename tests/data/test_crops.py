@@ -82,6 +82,8 @@ def test_symbolic_voices_sing_their_score(seed):
     song = symbolic_song(score.record(), RATE_HZ, np.random.default_rng(seed))
     hits = []
     for note in score.notes:
+        if score.seconds(note.end) - score.seconds(note.start) < 0.3:
+            continue  # a late entry leaves little of it
         middle = 0.5 * (score.seconds(note.start) + score.seconds(note.end))
         peak = song.voice[int(middle * RATE_HZ), :36].astype(float).argmax()
         distance = (peak - 3 * note.pitch + 18) % 36 - 18
@@ -103,15 +105,19 @@ def test_slow_songs_count_twice_as_fast_for_the_planner():
     )
 
 
+def _one_chord_a_bar(score):
+    return all(len(bar) == 1 for section in score.sections for bar in section.bars)
+
+
 def test_progressions_are_counted_bar_by_bar():
     scores = [compose(np.random.default_rng(seed)) for seed in range(20)]
     songs = [
         symbolic_song(score.record(), RATE_HZ, np.random.default_rng(seed))
         for seed, score in enumerate(scores)
     ]
-    record = scores[0].record()
-    assert [CHORDS[chord] for chord in bar_chords(songs[0])] == [
-        chord["label"] for chord in record["chords"]
+    plain = next(i for i, score in enumerate(scores) if _one_chord_a_bar(score))
+    assert [CHORDS[chord] for chord in bar_chords(songs[plain])] == [
+        chord["label"] for chord in scores[plain].record()["chords"]
     ]
     table = count_progressions(songs)
     np.testing.assert_allclose(np.exp(table).sum(-1), 1, rtol=1e-5)
@@ -169,7 +175,7 @@ def test_six_eight_half_bars_and_new_keys_train(tmp_path):
         symbolic_song(found[0].record(), RATE_HZ, np.random.default_rng(0))
         for found in kinds.values()
     ]
-    crops = CropDataset(songs, config.training.crop_frames, 2.0, 4, 0)
+    crops = CropDataset(songs, config.mel, config.training.crop_frames, RATE_HZ, 4, 0)
     plans = PlanDataset(songs, symbolic, 256, 4, RATE_HZ, METRES, 8, 0)
     for module, dataset in (
         (AccompanimentTraining(config), crops),
