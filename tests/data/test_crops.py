@@ -76,20 +76,19 @@ def test_transposition_moves_chords_and_key_together():
     assert key == key_index("D major")
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_symbolic_voices_sing_their_score(seed):
-    score = compose(np.random.default_rng(seed))
-    song = symbolic_song(score.record(), RATE_HZ, np.random.default_rng(seed))
+def test_symbolic_voices_sing_their_score():
     hits = []
-    for note in score.notes:
-        if score.seconds(note.end) - score.seconds(note.start) < 0.3:
-            continue  # a late entry leaves little of it
-        middle = 0.5 * (score.seconds(note.start) + score.seconds(note.end))
-        peak = song.voice[int(middle * RATE_HZ), :36].astype(float).argmax()
-        distance = (peak - 3 * note.pitch + 18) % 36 - 18
-        hits.append(abs(distance) <= 2)
-    assert np.mean(hits) > 0.9
-    assert tempo(song.beat, RATE_HZ) == pytest.approx(score.tempo, rel=0.01)
+    for seed in range(8):
+        score = compose(np.random.default_rng(seed))
+        song = symbolic_song(score.record(), RATE_HZ, np.random.default_rng(seed))
+        for note in score.notes:
+            middle = 0.5 * (score.seconds(note.start) + score.seconds(note.end))
+            peak = song.voice[int(middle * RATE_HZ), :36].astype(float).argmax()
+            distance = (peak - 3 * note.pitch + 18) % 36 - 18
+            hits.append(abs(distance) <= 2)
+        if not score.free_tempo:
+            assert tempo(song.beat, RATE_HZ) == pytest.approx(score.tempo, rel=0.01)
+    assert np.mean(hits) > 0.95
 
 
 def test_slow_songs_count_twice_as_fast_for_the_planner():
