@@ -32,13 +32,19 @@ _ENCODEC_WEIGHTS = "model.safetensors"
 class RoundTrip:
     """Samples (N,) at `sample_rate` Hz -> the same through a vocoder or codec (N,).
 
-    name: what it is, for records.
+    name: what it is, for records. stamp: changes when its weights do.
     """
 
     def __init__(
-        self, name: str, sample_rate: int, through: Callable[[torch.Tensor], torch.Tensor]
+        self,
+        name: str,
+        sample_rate: int,
+        through: Callable[[torch.Tensor], torch.Tensor],
+        weights: Path | None = None,
     ) -> None:
         self.name, self.sample_rate, self._through = name, sample_rate, through
+        known = weights.stat() if weights is not None and weights.is_file() else None
+        self.stamp = [known.st_size, known.st_mtime_ns] if known else []
 
     @torch.inference_mode()
     def __call__(self, samples: np.ndarray) -> np.ndarray:
@@ -82,7 +88,10 @@ def vocoder(name_or_path: str) -> RoundTrip:
     mel = LogMel(known.mel)
     network.eval()
     return RoundTrip(
-        f"vocoder {name_or_path}", known.mel.sample_rate, lambda wave: network(mel(wave))
+        f"vocoder {name_or_path}",
+        known.mel.sample_rate,
+        lambda wave: network(mel(wave)),
+        folder / WEIGHTS,
     )
 
 

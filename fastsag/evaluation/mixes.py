@@ -46,7 +46,7 @@ def mixtures(
     """
     output.mkdir(parents=True, exist_ok=True)
     settings = {
-        "trip": trip.name if trip else None,
+        "trip": [trip.name, trip.stamp] if trip else None,
         "reference": reference,
         "matched": matched,
         "sources": [_stamp(job) for job in jobs],
