@@ -271,6 +271,16 @@ def test_stored_features_are_those_that_training_would_compute(tmp_path: Path) -
             np.testing.assert_array_equal(getattr(stored, name), getattr(computed, name))
 
 
+def test_features_of_another_version_are_computed_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corpus(tmp_path / "in", 1)
+    run(tmp_path / "in", tmp_path / "out", features=features())
+    monkeypatch.setattr("fastsag.data.features._VERSION", -1)
+    report = run(tmp_path / "in", tmp_path / "out", features=features())
+    assert report.outcomes == {"done": 1} and set(report.seconds) == {"features"}
+
+
 def test_clips_without_features_are_resampled_for_training(tmp_path: Path) -> None:
     """Shards at 44.1 kHz; the model hears 24 kHz. The sine stays at its pitch."""
     corpus(tmp_path / "in", 1)
