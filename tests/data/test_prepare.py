@@ -184,7 +184,7 @@ def test_faults_are_reported_and_the_rest_goes_on(tmp_path: Path) -> None:
         "no-samples.wav": "holds no samples",
         "silent.wav": "is silent",
         "telephone.wav": "has 8,000 Hz and nothing above 4,000 Hz",
-        "hour.wav": "lasts 60 min",
+        "hour.wav": "into parts of at most 20 min",
         "short.wav": "less than one clip",
         "nan.wav": "NaN",
         "song0": "same audio as copy",
