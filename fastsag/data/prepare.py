@@ -17,7 +17,7 @@ from typing import Any
 from fastsag.data import engines, manifest
 from fastsag.data import plan as planning
 from fastsag.data.engines import Row
-from fastsag.data.settings import FeatureSettings, PrepareSettings
+from fastsag.data.settings import PrepareSettings
 from fastsag.data.sources import Source
 from fastsag.data.steps import STEPS, Outcome, fail, process
 from fastsag.data.store import DiskFull, alone, remove_partial, save
@@ -197,7 +197,9 @@ def _shard(
         raise UserError(
             f"{out}: not one clip passed the gate; see {manifest.FAILURES}, or try --gate none"
         )
-    rows = planning.plan(workspace, clipped, feature_digest(settings.features))
+    rows = planning.plan(
+        workspace, clipped, settings.features.digest if settings.features else None
+    )
     written = []
     work = functools.partial(_write, workspace)
     for done, row in enumerate(engine.run(work, rows), 1):
@@ -221,12 +223,3 @@ def _write(workspace: Workspace, row: Row) -> Row:
         return planning.write_shard(workspace, row)
     except DiskFull as error:
         return {"stop": str(error)}
-
-
-def feature_digest(settings: FeatureSettings | None) -> str | None:
-    """The name by which training knows these features again."""
-    if settings is None:
-        return None
-    from fastsag.data.features import digest
-
-    return digest(settings.mel, settings.encoder, settings.noise)

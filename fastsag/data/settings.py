@@ -24,6 +24,13 @@ class FeatureSettings(Strict):
     encoder: MelodicConfig | MertConfig
     noise: VoiceNoise
 
+    @property
+    def digest(self) -> str:
+        """The name by which training knows these features again."""
+        from fastsag.data.features import digest
+
+        return digest(self.mel, self.encoder, self.noise)
+
 
 class SeparationSettings(Strict):
     """How mixes are separated."""
@@ -61,8 +68,7 @@ class PrepareSettings(Strict):
 
     def features_key(self, given: bool) -> str:
         """Names the features of a song's clips."""
-        features = self.features and self.features.model_dump()
-        return _key("features", self.clips_key(given), features)
+        return _key("features", self.clips_key(given), self.features and self.features.digest)
 
 
 def _key(*parts: object) -> str:

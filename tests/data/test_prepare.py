@@ -184,7 +184,7 @@ def test_faults_are_reported_and_the_rest_goes_on(tmp_path: Path) -> None:
         "no-samples.wav": "holds no samples",
         "silent.wav": "is silent",
         "telephone.wav": "has 8,000 Hz and nothing above 4,000 Hz",
-        "hour.wav": "lasts 60 min",
+        "hour.wav": "into parts of at most 20 min",
         "short.wav": "less than one clip",
         "nan.wav": "NaN",
         "song0": "same audio as copy",
@@ -269,6 +269,16 @@ def test_stored_features_are_those_that_training_would_compute(tmp_path: Path) -
         assert (stored.song, stored.split) == (computed.song, computed.split)
         for name in ("voice", "accompaniment", "mel", "plan", "chord"):
             np.testing.assert_array_equal(getattr(stored, name), getattr(computed, name))
+
+
+def test_features_of_another_version_are_computed_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corpus(tmp_path / "in", 1)
+    run(tmp_path / "in", tmp_path / "out", features=features())
+    monkeypatch.setattr("fastsag.data.features._VERSION", -1)
+    report = run(tmp_path / "in", tmp_path / "out", features=features())
+    assert report.outcomes == {"done": 1} and set(report.seconds) == {"features"}
 
 
 def test_clips_without_features_are_resampled_for_training(tmp_path: Path) -> None:
