@@ -115,8 +115,8 @@ def stage_cost(
 
 @torch.inference_mode()
 def check(layout_of: Stage, positions: int) -> dict[str, float]:
-    """A whole run over its integral, with and without cache, of a small model on one stage."""
-    frames = (layout_of.given_frames, layout_of.wanted_frames)
+    """A whole run over its integral, with and without cache: a small model, a third of a window."""
+    frames = (layout_of.given_frames // 3, layout_of.wanted_frames // 3)
     layout = layout_of.model.layout
     model = StageModel(CHECK_SIZE, layout, layout.positions(*frames)).eval()
     given = torch.randint(0, layout.given.size, (1, frames[0], layout.given.codebooks))
