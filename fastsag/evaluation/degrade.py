@@ -10,23 +10,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import nn
 
-from fastsag import audio, config, hub, published
+from fastsag import audio, config, published
+from fastsag.codec.encodec import EncodecCodec
 from fastsag.config import BigVGANConfig
-from fastsag.errors import UserError, require
+from fastsag.errors import UserError
 from fastsag.evaluation.config import RoundTripConfig
 from fastsag.evaluation.sets import SUFFIXES
 from fastsag.mel import LogMel
 from fastsag.vocoder import build_vocoder, load_published
 
 WEIGHTS = "vocoder.safetensors"
-_ENCODEC = "encodec"
-_ENCODEC_WEIGHTS = "model.safetensors"
 
 
 class RoundTrip:
@@ -103,29 +102,24 @@ def _fill(network: nn.Module, path: Path) -> None:
     network.load_state_dict(state)
 
 
-def encodec(bandwidth: float = 6.0, folder: Path | None = None) -> RoundTrip:
-    """Waveform -> EnCodec's tokens -> waveform, 24 kHz.
+def encodec(bandwidth: float = 6.0, model: str = "encodec") -> RoundTrip:
+    """Waveform -> Encodec's tokens -> waveform, 24 kHz.
 
     Args:
         bandwidth: kbit/s; 6 is 8 codebooks, SingSong's.
-        folder: transformers' layout; otherwise the Hugging Face cache is asked.
+        model: a folder in transformers' layout, or a name of `fastsag.hub`.
 
     Raises:
         UserError: as `build`.
         MissingExtra: transformers is not installed.
     """
-    transformers = require("transformers", extra="mert")
-    if folder is None:
-        folder = hub.local(_ENCODEC, _ENCODEC_WEIGHTS).parent
-    model: Any = transformers.EncodecModel.from_pretrained(folder).eval()
-    if bandwidth not in model.config.target_bandwidths:
-        known = ", ".join(f"{kbits:g}" for kbits in model.config.target_bandwidths)
-        raise UserError(f"bandwidth {bandwidth:g}: EnCodec knows {known} kbit/s")
+    codec = EncodecCodec.from_pretrained(model, bandwidth)
 
     def through(wave: torch.Tensor) -> torch.Tensor:
-        return model(wave[:, None], bandwidth=bandwidth).audio_values[:, 0]
+        whole = F.pad(wave, (0, -wave.shape[1] % codec.hop_length))
+        return codec.decode(codec.encode(whole))
 
-    return RoundTrip(f"encodec {bandwidth:g} kbit/s", int(model.config.sampling_rate), through)
+    return RoundTrip(f"encodec {bandwidth:g} kbit/s", codec.sample_rate, through)
 
 
 def folder(

@@ -74,13 +74,13 @@ def test_encodec_at_its_bandwidth(tmp_path):
         if name.endswith("codebook.embed"):  # zeros before training
             tensor.copy_(torch.randn(tensor.shape))
     model.save_pretrained(tmp_path)
-    low, high = degrade.encodec(1.5, tmp_path), degrade.encodec(24.0, tmp_path)
+    low, high = degrade.encodec(1.5, str(tmp_path)), degrade.encodec(24.0, str(tmp_path))
     wave = tone(0.2)[:4_799]
     assert low(wave).shape == wave.shape
     assert low.name == "encodec 1.5 kbit/s" and low.sample_rate == RATE
     assert not np.allclose(low(wave), high(wave))
-    with pytest.raises(UserError, match=r"bandwidth 5: EnCodec knows 1\.5, 3, 6, 12, 24"):
-        degrade.encodec(5.0, tmp_path)
+    with pytest.raises(UserError, match=r"bandwidth 5.0: Encodec has 1\.5, 3.0, 6.0, 12.0, 24.0"):
+        degrade.encodec(5.0, str(tmp_path))
 
 
 def test_a_folder_passes_and_goes_on_where_it_stopped(folder, tmp_path):
