@@ -112,7 +112,7 @@ def test_progressions_are_counted_bar_by_bar():
     ]
     record = scores[0].record()
     assert [CHORDS[chord] for chord in bar_chords(songs[0])] == [
-        chord["label"] for chord in record["chords"]
+        chord["label"] for chord in record["chords"] if chord["start"] in record["downbeats"]
     ]
     table = count_progressions(songs)
     np.testing.assert_allclose(np.exp(table).sum(-1), 1, rtol=1e-5)
