@@ -48,7 +48,7 @@ FAMILIES = (
            density=1.8),
     Family("twelve-eight ballad", "ballad", "4/4", (60, 84), "ballad128 rock-128 blues128",
            swing=0.67, sevenths=0.15, density=1.7),
-    Family("six-eight ballad", "ballad", "6/8", (78, 96), "ballad68 arpeggio68 blues68",
+    Family("six-eight ballad", "ballad", "6/8", (84, 100), "ballad68 arpeggio68 blues68",
            density=1.9),
     Family("gospel", "ballad", "4/4", (66, 112),
            "popspiritual spiritual slowspiritual hymn", sevenths=0.2, minor=0.15),

@@ -105,19 +105,15 @@ def test_slow_songs_count_twice_as_fast_for_the_planner():
     )
 
 
-def _one_chord_a_bar(score):
-    return all(len(bar) == 1 for section in score.sections for bar in section.bars)
-
-
 def test_progressions_are_counted_bar_by_bar():
     scores = [compose(np.random.default_rng(seed)) for seed in range(20)]
     songs = [
         symbolic_song(score.record(), RATE_HZ, np.random.default_rng(seed))
         for seed, score in enumerate(scores)
     ]
-    plain = next(i for i, score in enumerate(scores) if _one_chord_a_bar(score))
-    assert [CHORDS[chord] for chord in bar_chords(songs[plain])] == [
-        chord["label"] for chord in scores[plain].record()["chords"]
+    record = scores[0].record()
+    assert [CHORDS[chord] for chord in bar_chords(songs[0])] == [
+        chord["label"] for chord in record["chords"] if chord["start"] in record["downbeats"]
     ]
     table = count_progressions(songs)
     np.testing.assert_allclose(np.exp(table).sum(-1), 1, rtol=1e-5)
