@@ -256,7 +256,7 @@ def _write_midi(sheet: LeadSheet, path: Path) -> None:
         midi.Instrument(0, is_drum=True, name="beats"),
     )
     chords = sheet.chord_times()
-    ends = [*(time for time, _ in chords[1:]), float(sheet.beats[-1])]
+    ends = [*(time for time, _ in chords[1:]), float(sheet.beats[-1])][: len(chords)]
     for (start, label), end in zip(chords, ends, strict=True):
         tones = chord_tones(chord_index(label))
         if end <= start or not tones:

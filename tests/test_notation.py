@@ -164,3 +164,11 @@ def test_beats_beyond_any_recording_are_refused(times):
     """Beats are laid out over all the time between, which must not fill the memory."""
     with pytest.raises(UserError, match="is not within"):
         notation.parse(f"beats: {times}")
+
+
+def test_midi_of_a_song_that_ends_before_its_first_bar_line(tmp_path):
+    pytest.importorskip("pretty_midi")
+    sheet = LeadSheet(np.array([0.0, 0.6]), 4, 2, "C major", ("C:maj", "C:maj"))
+    assert sheet.chord_times() == []
+    notation.write(sheet, tmp_path / "a.mid")
+    assert (tmp_path / "a.mid").read_bytes().startswith(b"MThd")
