@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import warnings
 from types import ModuleType
 
 
@@ -18,7 +19,7 @@ class MissingExtra(UserError):
 
 
 def require(module: str, extra: str) -> ModuleType:
-    """Import an optional dependency.
+    """Import an optional dependency; what it warns of at that moment is for its makers alone.
 
     Args:
         module: dotted name, such as "lightning.pytorch".
@@ -28,7 +29,9 @@ def require(module: str, extra: str) -> ModuleType:
         MissingExtra: it is not installed.
     """
     try:
-        return importlib.import_module(module)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return importlib.import_module(module)
     except ImportError as error:
         raise MissingExtra(
             f"{module}: not installed ({error}); run: pip install 'fastsag[{extra}]'"
