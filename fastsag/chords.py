@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 
 PITCH_CLASSES = ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
+_SHARPS = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
+_FLATS = ("C", "Db", "D", "Eb", "E", "F", "Gb", "G", "Ab", "A", "Bb", "B")
+_SHARP_KEYS = (7, 2, 9, 4, 11)  # major tonics on white keys whose signature has sharps
 MODES = ("major", "minor")
 NO_CHORD = "N"
 CHORDS = (
@@ -97,11 +100,34 @@ def parse_chord(text: str) -> str:
     return f"{root}:{'min' if minor else 'maj'}"
 
 
-def written(label: str) -> str:
-    """A label of `CHORDS` as a musician writes it: "F#:min" -> "F#m"."""
+def written(label: str, key: str | None = None) -> str:
+    """A label of `CHORDS` as a musician writes it, in a key: "Ab:min" -> "G#m" in E major."""
     if label == NO_CHORD:
         return "N.C."
-    return label.replace(":maj", "").replace(":min", "m")
+    return respelled(label.replace(":maj", "").replace(":min", "m"), key)
+
+
+def respelled(name: str, key: str | None) -> str:
+    """A note or chord ("Ab3", "Ebm7") with the sharps or flats of a key's signature."""
+    match = re.match(r"[A-G][#b]*", name)
+    if match is None or key is None:
+        return name
+    return spelling(key)[pitch_class(match[0])] + name[match.end() :]
+
+
+def spelling(key: str) -> tuple[str, ...]:
+    """Names of the twelve pitch classes in a key such as "A minor".
+
+    A tonic with a sharp or flat says itself which it is. C major and A minor mix them.
+    """
+    tonic, mode = key.split(" ", 1)
+    if len(tonic) > 1:
+        return _SHARPS if "#" in tonic else _FLATS
+    major = (pitch_class(tonic) + (0 if mode == "major" else 3)) % 12
+    if major in _SHARP_KEYS:
+        return _SHARPS
+    # Minor keys on white keys with flats: D, G, C and F minor.
+    return PITCH_CLASSES if major == 0 else _FLATS
 
 
 def parse_key(text: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from fastsag.chords import CHORDS, NO_CHORD, chord_index, chord_tones
+from fastsag.chords import CHORDS, NO_CHORD, chord_index, chord_tones, written
 
 STYLES = (
     "pop",
@@ -114,6 +114,10 @@ class LeadSheet:
                     time = np.interp(beat, np.arange(len(self.beats)), self.beats)
                     times.append((float(time), label))
         return times
+
+    def written_chords(self) -> list[tuple[float, str]]:
+        """As `chord_times`, as a musician writes them in this key."""
+        return [(time, written(label, self.key)) for time, label in self.chord_times()]
 
     def stretched(self, factor: float) -> LeadSheet:
         """The same song `factor` times as long."""

@@ -213,11 +213,13 @@ def text_of(sheet: LeadSheet) -> str:
         lines.append(f"tempo: {60 / slope:.4f}")
     lines.append(f"downbeat: {start + slope * first if even else beats[first]:.4f}")
     if first:
-        lines.append(f"pickup: {written(sheet.chords[0].split()[-1])}")
+        lines.append(f"pickup: {written(sheet.chords[0].split()[-1], sheet.key)}")
     if sheet.style:
         lines.append(f"style: {sheet.style}")
     lines.append(f"tuning: {sheet.tuning:.0f}")
-    cells = [" ".join(map(written, entry.split())) for entry in sheet.chords[1:]]
+    cells = [
+        " ".join(written(label, sheet.key) for label in entry.split()) for entry in sheet.chords[1:]
+    ]
     width = max(map(len, cells), default=1)
     lines.append("")
     for line in range(0, len(cells), _BARS_A_LINE):

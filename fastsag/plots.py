@@ -104,7 +104,7 @@ def _mark(
     axis.set_title(axis.get_title(loc="left"), loc="left", fontsize=10, pad=16)  # room for them
     top = axis.get_ylim()[1]
     for time, label in labels:
-        axis.text(time, top, label.replace(":maj", "").replace(":min", "m"), fontsize=7)
+        axis.text(time, top, label, fontsize=7)
 
 
 def save(figure: Any, path: Path) -> None:

@@ -56,6 +56,8 @@ def test_what_is_no_chord_is_refused(text):
 
 def test_every_label_reads_back():
     assert [parse_chord(written(label)) for label in CHORDS] == list(CHORDS)
+    for key in map(key_name, range(24)):
+        assert [parse_chord(written(label, key)) for label in CHORDS] == list(CHORDS)
     assert [parse_key(key_name(index)) for index in range(24)] == list(map(key_name, range(24)))
     assert parse_key("F#m") == "F# minor" and parse_key("Bb") == "Bb major"
 

@@ -215,5 +215,5 @@ def _draw(accompanist: Accompanist, taken: Accompaniment, path: Path) -> None:
             title="",
             band_hz=band_centres(config),
             beats=None if sheet is None else sheet.beats,
-            chords=None if sheet is None else sheet.chord_times(),
+            chords=None if sheet is None else sheet.written_chords(),
         )

@@ -82,9 +82,7 @@ def message(text: str, wrong: bool = False) -> str:
 def player(token: str, result: Result, song: str) -> str:
     """The player of a take and its downloads."""
     sheet = result.sheet
-    chords = (
-        [(round(time, 3), written(label)) for time, label in sheet.chord_times()] if sheet else []
-    )
+    chords = [(round(time, 3), chord) for time, chord in sheet.written_chords()] if sheet else []
     base = f"takes/{token}"
     return (
         f'<fastsag-player voice="{base}/voice.flac" band="{base}/accompaniment.flac" '
@@ -134,7 +132,7 @@ def lead_sheet(sheet: LeadSheet | None) -> str:
     chips = "".join(f"<li>{escape(fact)}</li>" for fact in facts)
     bars = "".join(
         f'<li><span class="fs-number">{number}</span>'
-        f"{' '.join(f'<b>{escape(written(label))}</b>' for label in entry.split())}</li>"
+        f"{' '.join(f'<b>{escape(written(label, sheet.key))}</b>' for label in entry.split())}</li>"
         for number, entry in enumerate(sheet.chords[1:], 1)
     )
     return (

@@ -244,5 +244,5 @@ def _draw(accompanist: Any, path: Path, source: Path, result: Any, truth: Any) -
         title=source.name,
         band_hz=band_centres(accompanist.config.mel),
         beats=None if sheet is None else sheet.beats,
-        chords=None if sheet is None else sheet.chord_times(),
+        chords=None if sheet is None else sheet.written_chords(),
     )

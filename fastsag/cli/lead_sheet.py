@@ -78,5 +78,5 @@ def _draw(accompanist: Any, recording: Any, sheet: Any, source: Path, picture: P
         title=f"{source.name}: {sheet.key}, {sheet.tempo:.1f} BPM",
         band_hz=band_centres(config),
         beats=sheet.beats,
-        chords=sheet.chord_times(),
+        chords=sheet.written_chords(),
     )

@@ -12,14 +12,15 @@ import numpy as np
 import soundfile
 
 from fastsag.audio import write_text
-from fastsag.chords import PITCH_CLASSES
+from fastsag.chords import PITCH_CLASSES, respelled
 from fastsag.errors import require
 from fastsag.songs.band import stem_of
 from fastsag.songs.composition import Score
 from fastsag.songs.generator import Take
+from fastsag.songs.harmony import NEAREST
 from fastsag.songs.lyrics import MELISMA
 from fastsag.songs.melody import Note
-from fastsag.songs.pictures import plain, song_picture
+from fastsag.songs.pictures import song_picture
 
 _MELODY_PROGRAM = 73  # flute
 _BARS_A_LINE = 4
@@ -86,7 +87,8 @@ def lead_sheet(score: Score) -> str:
     for section in score.sections:
         change = f", {section.shift} semitones up" if section.shift else ""
         lines += ["", f"[{section.name}{change}]"]
-        bars = list(_bars(score, start, len(section.bars)))
+        key = f"{PITCH_CLASSES[(score.tonic + section.shift) % 12]} {NEAREST[score.mode]}"
+        bars = list(_bars(score, start, len(section.bars), key))
         start += len(section.bars) * score.beats_per_bar
         for line in range(0, len(bars), _BARS_A_LINE):
             shown = bars[line : line + _BARS_A_LINE]
@@ -97,16 +99,19 @@ def lead_sheet(score: Score) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _bars(score: Score, start: int, count: int) -> Iterator[tuple[str, str, str]]:
-    """Chords, pitches and words of each bar."""
+def _bars(score: Score, start: int, count: int, key: str) -> Iterator[tuple[str, str, str]]:
+    """Chords, pitches and words of each bar, spelled in a major or minor key."""
     for bar in range(count):
         first = start + bar * score.beats_per_bar
         last = first + score.beats_per_bar
-        chords = [plain(s.chord.harte) for s in score.spans if first <= s.start < last]
+        spans = [span for span in score.spans if first <= span.start < last]
+        chords = [
+            "/".join(respelled(part, key) for part in span.chord.mma.split("/")) for span in spans
+        ]
         notes = [note for note in score.notes if first <= note.start < last]
         yield (
             "  ".join(chords),
-            " ".join(_pitch(note) for note in notes),
+            " ".join(respelled(_pitch(note), key) for note in notes),
             " ".join("_" if note.lyric == MELISMA else note.lyric for note in notes),
         )
 
