@@ -25,7 +25,7 @@ from fastsag.songs.families import BY_NAME, FAMILIES, Family
 from fastsag.songs.tracking import beat_agreement, track
 
 LIBRARY = Path("/usr/share/mma/lib/stdlib")
-LEAST_CHORD, LEAST_BEAT = 0.9, 0.8
+LEAST_CHORD, LEAST_BEAT = 0.9, 0.9
 LEAST_PULSE = 0.2  # of the first look at the MIDI, for rendering to be worth while
 ROLES = ("main", "intro", "fill", "end")
 _CHART = "C Am F G Em Dm Bb Cm C F G Am".split()  # noqa: SIM905 - reads as a chart
