@@ -165,8 +165,11 @@ def _open_media(path: Path) -> Iterator[Any]:
     try:
         with av.open(str(path), options={"format_whitelist": _CONTAINERS}) as container:
             yield container
-    except (av.FFmpegError, IndexError, ValueError, TypeError) as error:
+    # A damaged container may name a codec that is not known: its stream then lacks attributes.
+    except (av.FFmpegError, AttributeError, IndexError, ValueError, TypeError) as error:
         said = getattr(error, "strerror", None) or str(error)
+        if isinstance(error, AttributeError):
+            said = "damaged"
         reason = said.splitlines()[0] if said else "no audio stream"
         raise UserError(
             f"{path}: not audio that can be read ({reason}); convert it to WAV or FLAC"

@@ -107,6 +107,8 @@ def _theme(
     for place in sorted(changed):
         last = section.last and place == len(theme) - 1
         beats = theme[place].beats
+        if not beats:  # a phrase left to the band
+            continue
         if last:
             beats = _closed(beats, voice, rng)
         before = theme[place - 1].pitches[-2:] if place and theme[place - 1].pitches else ()
