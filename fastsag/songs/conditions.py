@@ -5,7 +5,6 @@ All keep time to the sample: what the singer did stays where the truth says it i
 
 from __future__ import annotations
 
-import importlib
 import io
 from collections.abc import Callable
 from functools import cache
@@ -155,10 +154,11 @@ def separated(
 @cache
 def _separator(model: str) -> Any:
     """A function (mix (2, N) at 44.1 kHz, seed) -> (voice, rest), or None with a message."""
+    from fastsag.data import separation
+
     try:
-        separation = importlib.import_module("fastsag.data.separation")
         return separation.build_separator(model)
-    except (ImportError, UserError) as reason:
+    except UserError as reason:
         print(f"songs: no separated voices: {reason}", flush=True)
         return None
 
