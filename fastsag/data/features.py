@@ -7,14 +7,12 @@ or encoder never meets stale features.
 from __future__ import annotations
 
 import hashlib
-import json
 import multiprocessing
 import os
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +24,7 @@ from fastsag.chords import CHORDS, chord_index, key_index
 from fastsag.conditioning.encoders import build_encoder, encode
 from fastsag.conditioning.encoders.melodic import level_gain
 from fastsag.config import MelConfig, MelodicConfig, MertConfig, VoiceNoise, dump
-from fastsag.data.shards import Record, decode_array, read_parts, read_shard, shard_paths
+from fastsag.data.shards import Record
 from fastsag.lead_sheet import PLAN_FEATURES, from_record
 from fastsag.mel import LogMel
 
@@ -178,71 +176,6 @@ def add_noise(samples: np.ndarray, noise: VoiceNoise, seed: str) -> np.ndarray:
         std = np.abs(noisy).max() * rng.uniform(0, noise.share)
         noisy = noisy + std * rng.standard_normal(len(samples))
     return noisy.astype(np.float32)
-
-
-def load_songs(
-    folder: Path,
-    mel: MelConfig,
-    encoder: MelodicConfig | MertConfig,
-    splits: tuple[str, ...],
-    progress: Callable[[int, int], None] | None = None,
-    noise: VoiceNoise | None = None,
-    vocal_mel: bool = False,
-) -> list[Song]:
-    """All songs of the shards in `folder` that belong to `splits`; with the voice's mel or not.
-
-    Features that a shard brings along are read from it. Those that are neither there nor cached
-    are computed first, in one process for each core; `progress` is told of (shards done, to do).
-
-    Raises:
-        UserError: no shards in the folder.
-    """
-    paths = shard_paths(folder)
-    noise = noise or VoiceNoise()
-    named = digest(mel, encoder, noise)
-    caches = {
-        path: path.with_name(f"{path.stem}.features-{named}.npz")
-        for path in paths
-        if stored_features(path) != named
-    }
-    todo = [pair for pair in caches.items() if not pair[1].exists()]
-    if todo:
-        with feature_processes(cores()) as pool:
-            futures = [
-                pool.submit(write_features, partial(read_shard, path), cache, mel, encoder, noise)
-                for path, cache in todo
-            ]
-            for done, future in enumerate(as_completed(futures), 1):
-                future.result()
-                if progress:
-                    progress(done, len(todo))
-    songs: list[Song] = []
-    for path in paths:
-        if path in caches:
-            songs.extend(read_features(caches[path], splits, vocal_mel))
-        else:
-            songs.extend(_stored(path, FeatureExtractor(mel, encoder, noise), splits, vocal_mel))
-    return songs
-
-
-def stored_features(path: Path) -> str | None:
-    """The digest of the features that a shard brings along; None if it has none."""
-    with path.open("rb") as handle:
-        first = next(read_parts(handle, str(path), ("json",)), None)
-    return first and json.loads(first[1]["json"]).get("features")
-
-
-def _stored(
-    path: Path, extractor: FeatureExtractor, splits: tuple[str, ...], vocal_mel: bool
-) -> Iterator[Song]:
-    """The songs of a shard from the features in it; audio is not decoded."""
-    names = [name for name in COMPUTED if vocal_mel or name != "vocal_mel"]
-    with path.open("rb") as handle:
-        for _, parts in read_parts(handle, str(path), ("json", *(f"{n}.npy" for n in names))):
-            meta = json.loads(parts["json"])
-            if meta["split"] in splits:
-                arrays = {name: decode_array(parts[f"{name}.npy"]) for name in names}
-                yield extractor.song(arrays, meta)
 
 
 def feature_processes(count: int) -> ProcessPoolExecutor:

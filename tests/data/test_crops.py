@@ -9,12 +9,13 @@ from fastsag.chords import CHORDS, chord_index, key_index
 from fastsag.conditioning.planner import METRES
 from fastsag.config import MelConfig, MelodicConfig, VoiceNoise
 from fastsag.data.crops import CropDataset, PlanDataset, tempo, transpose
-from fastsag.data.features import FeatureExtractor, add_noise, digest, load_songs
+from fastsag.data.features import FeatureExtractor, add_noise, digest
 from fastsag.data.progressions import bar_chords, count_progressions
 from fastsag.data.shards import Record, write_shard
 from fastsag.data.symbolic import symbolic_song
 from fastsag.lead_sheet import PLAN_FEATURES
 from fastsag.songs.composition import compose
+from tests.data.loading import load_songs
 
 MEL = MelConfig(n_fft=2048, win_length=2048, scale="low_linear")
 RATE_HZ = 46.875

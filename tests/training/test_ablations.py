@@ -113,7 +113,7 @@ def test_the_resampler_and_the_normalisation_differ(tiny):
 
 def test_without_normalisation_the_crops_are_in_log_units(tiny, corpus):
     from fastsag.data.crops import CropDataset
-    from fastsag.data.features import load_songs
+    from tests.data.loading import load_songs
 
     crops = {}
     for name, config in (("full", configuration.load(tiny)), ("no", resolved("no-norm", tiny))):
