@@ -34,7 +34,7 @@ def finetune(
         bool, typer.Option("--dry-run", help="Print the resolved configuration and stop.")
     ] = False,
 ) -> None:
-    """Teach a checkpoint the sound of your own songs; ten are enough to hear a difference.
+    """Teach a checkpoint the sound of your own songs, ten or more of them.
 
     One song in ten is held out; the run's `previews` folder shows and sounds it as training goes
     on. At the end RUN/checkpoint is ready for `fastsag accompany --checkpoint`.

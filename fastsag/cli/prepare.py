@@ -203,6 +203,8 @@ def _progress() -> Any:
 
 
 def _summary(report: Any, output: Path, settings: Any) -> None:
+    from fastsag.data.manifest import PAPER_ZERO_SHOT_CLIPS
+
     for step, seconds in report.seconds.items():
         audio = report.audio_seconds[step]
         print(f"{step}: {audio / 3600:.3f} h of audio at {audio / seconds:.1f}x real time a worker")
@@ -211,7 +213,7 @@ def _summary(report: Any, output: Path, settings: Any) -> None:
         print(f"gate: of {gates['clips']:,} clips of {settings.clip_seconds:g} s")
         for name in ("paper", "authors"):
             share = gates[name] / gates["clips"]
-            beside = ", the paper reports 348" if settings.preset else ""
+            beside = f", the paper reports {PAPER_ZERO_SHOT_CLIPS}" if settings.preset else ""
             kept = " (kept)" if settings.gate == name else ""
             print(f"  {name}: {gates[name]:,} pass ({share:.1%}){beside}{kept}")
     used = sum(row["used"] for row in report.rows)
