@@ -15,7 +15,7 @@ from fastsag.config import Config
 from fastsag.lead_sheet import LeadSheet
 from fastsag.levels import Mix
 from fastsag.version import __version__
-from fastsag.windows import spans
+from fastsag.windows import spans, tiles
 
 
 @dataclass(frozen=True)
@@ -84,13 +84,20 @@ def describe(
         mixed: the result.
         frames: T, mel frames in all.
     """
-    sampler = config.sampler
+    sampler, window = config.sampler, config.window
+    if window.overlap:
+        windows = tiles(frames, window.frames, window.overlap)
+    else:
+        windows = spans(frames, window.frames, window.context)
+    stretch = 2 ** (sheet.tuning / 1200) if sheet else 1.0  # frames are of the voice at A440
+    joins = [(part.start + part.known) / config.mel.frame_rate / stretch for part in windows[1:]]
     guidance = sampler.guidance if settings.guidance is None else settings.guidance
     return {
         "sampler": settings.sampler or sampler.name,
         "steps": settings.steps or sampler.steps,
         "guidance": guidance,
-        "windows": len(spans(frames, config.window.frames, config.window.context)),
+        "windows": len(windows),
+        "joins_seconds": [round(join, 3) for join in joins],
         **common_record(recording, settings.seed, seconds, mixed),
         "lead_sheet": sheet.to_dict() if sheet else None,
     }

@@ -67,6 +67,10 @@ def coherence(
     bank: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Of rendered bands, for mel_fd.")
     ] = None,
+    by: Annotated[
+        list[str] | None,
+        typer.Option(help="Also a table by style, meter, tempo, recording, voice, family, mode."),
+    ] = None,
     workers: Workers = _CORES,
     cache: Cache = None,
     output: Output = None,
@@ -75,15 +79,17 @@ def coherence(
 
     Key, consonance, chords, beat and pulse; steadiness of partials, attacks, noise; beside anchors:
     the songs' own bands, another song's (RandSong), a tonic drone, noise, silence, the voice.
-    docs/evaluation.md tells what each measure can and cannot see.
+    docs/evaluation.md tells what each measure can and cannot see. Folders ours-0, ours-1, ... are
+    taken as seeds of one system in the tables of --by, which tell the spread of their means.
 
     Example:
     fastsag songs unpack -o held-out --seed 900 --count 10;
     fastsag accompany held-out/*.vocals.wav -o ours;
     fastsag evaluate coherence held-out ours
     """
-    from fastsag.evaluation import report
+    from fastsag.evaluation import groups, report
 
+    fields = {field: groups.groups(songs, field) for field in by or ()}
     rows = report.compare(
         songs,
         _named(systems or []),
@@ -94,7 +100,11 @@ def coherence(
         progress=lambda system, song, done, total: tell(f"{system}, {song}", done, total),
     )
     print(report.table(rows))
-    _save(output, rows)
+    if len(groups.seeds(played := [row["system"] for row in rows])) < len(set(played)):
+        print("\n" + groups.table(rows))
+    for field, of_song in fields.items():
+        print("\n" + groups.table(rows, of_song, field))
+    _save(output, [{**row, **{f: of[row["song"]] for f, of in fields.items()}} for row in rows])
 
 
 @app.command()
@@ -171,6 +181,36 @@ def apa(
     ]
     print(part.table(records))
     _save(output, records)
+
+
+@app.command()
+def drift(
+    bands: Annotated[list[Path], typer.Argument(metavar="BAND...", help="Recordings of bands.")],
+    window: Annotated[float, typer.Option(min=5, help="Seconds.")] = 15.0,
+    picture: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="PNG of tempo, loudness and tone [plot].")
+    ] = None,
+    output: Output = None,
+) -> None:
+    """Does a long band stay the same band? Tempo, key, loudness and tone by window, and its seams.
+
+    Distances are the largest of a window from the median. Where the JSON of `fastsag accompany`
+    lies beside a band, the joins of its windows are ranked among all other places of the recording:
+    0.5 is a join like any other place, and p says whether joins change more (under 0.05: yes).
+
+    Example: fastsag evaluate drift long/song.accompaniment.wav ours/song.accompaniment.wav
+    """
+    from fastsag.evaluation import drift as part
+
+    found = {}
+    for index, band in enumerate(bands):
+        tell("bands", index, len(bands))
+        found[str(band)] = part.drift(band, window, _joins(band))
+    tell("bands", len(bands), len(bands))
+    print(part.table(found))
+    if picture is not None:
+        part.picture(picture, found)
+    _save(output, {name: one.to_dict() for name, one in found.items()})
 
 
 @app.command()
@@ -274,6 +314,17 @@ def _named(folders: Sequence[Path]) -> list[tuple[str, Path]]:
         if names.count(name) > 1:
             raise UserError(f"{folder}: two systems are called {name}; rename a folder")
     return list(zip(names, folders))
+
+
+def _joins(band: Path) -> list[float]:
+    """Where a system's windows join, as its record beside the band says; empty where none does."""
+    record = band.with_name(band.name.split(".accompaniment.")[0] + ".json")
+    try:
+        return list(json.loads(record.read_text(encoding="utf-8")).get("joins_seconds", ()))
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError, AttributeError, TypeError) as error:
+        raise UserError(f"{record}: cannot be read ({error}); make the band again") from None
 
 
 def _save(output: Path | None, records: Any) -> None:

@@ -7,6 +7,7 @@ import sys
 import typer
 
 from fastsag.cli.accompany import accompany
+from fastsag.cli.allocator import keep_freed_memory
 from fastsag.cli.app import app as serve_app
 from fastsag.cli.bench import app as bench_app
 from fastsag.cli.checkpoint import app as checkpoint_app
@@ -66,6 +67,7 @@ def root(
 
 def main() -> None:
     """Run the command; a `UserError` becomes one line and exit status 2."""
+    keep_freed_memory()
     try:
         app()
     except UserError as error:

@@ -13,6 +13,8 @@ from typing import Annotated
 
 import typer
 
+from fastsag.cli.progress import tell
+
 app = typer.Typer(help="Compose, sing and play songs to learn from.", no_args_is_help=True)
 
 Seed = Annotated[int, typer.Option(min=0, help="Same seed, same songs.")]
@@ -22,6 +24,16 @@ Settings = Annotated[
     typer.Option("--config", metavar="FILE", help="songs.yaml; `fastsag songs config` prints one."),
 ]
 CORES = os.cpu_count() or 1
+
+
+class Recording(StrEnum):
+    """Keys of `fastsag.songs.settings.RECORDINGS`."""
+
+    clean = "clean"
+    room = "room"
+    noise = "noise"
+    phone = "phone"
+    separated = "separated"
 
 
 class Voices(StrEnum):
@@ -151,20 +163,29 @@ def unpack(
     seed: Annotated[int, typer.Option(min=0)] = 0,
     count: Annotated[int, typer.Option(min=1, help="Number of songs.")] = 10,
     voices: Annotated[Voices, typer.Option(help="Who sings.")] = Voices.reserved,
+    recording: Annotated[
+        list[Recording] | None,
+        typer.Option(help="Each song recorded so, and again for each further --recording."),
+    ] = None,
     config: Settings = None,
 ) -> None:
     """Write single songs as files: KEY.vocals.wav, KEY.accompaniment.wav, KEY.truth.json.
 
-    Example: fastsag songs unpack -o held-out --seed 900 --count 10
+    With --recording the same songs are sung under known conditions, KEY-clean, KEY-phone ...;
+    `fastsag evaluate coherence --by recording` compares them.
+
+    Example: fastsag songs unpack -o held-out --seed 900 --count 10 --recording clean
+    --recording phone
     """
-    from fastsag.songs.generator import check_programs, song_records, write_files
+    from fastsag.songs.generator import check_programs, unpacked, write_files
     from fastsag.songs.settings import load_settings
 
     check_programs()
     settings = load_settings(config)
+    names = [name.value for name in recording or ()]
     for index in range(count):
-        records = song_records(seed, index, 1, voices is Voices.reserved, settings)
-        write_files(records, output)
+        write_files(unpacked(seed, index, voices is Voices.reserved, settings, names), output)
+        tell("songs", index + 1, count)
     print(f"{output}: {count} songs")
 
 

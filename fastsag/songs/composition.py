@@ -15,7 +15,7 @@ import numpy as np
 
 from fastsag.chords import PITCH_CLASSES
 from fastsag.songs.families import BY_NAME, FAMILIES, Family
-from fastsag.songs.form import Section, make_form
+from fastsag.songs.form import SECONDS, Section, make_form
 from fastsag.songs.harmony import NEAREST, Chord, random_mode
 from fastsag.songs.lyrics import random_language
 from fastsag.songs.melody import Note
@@ -191,14 +191,19 @@ class Score:
         ]
 
 
-def compose(rng: np.random.Generator, style: str | None = None, family: str | None = None) -> Score:
-    """A new song; of a style of the lead sheet, or of one family, or of any family."""
+def compose(
+    rng: np.random.Generator,
+    style: str | None = None,
+    family: str | None = None,
+    seconds: tuple[float, float] = SECONDS,
+) -> Score:
+    """A new song of about `seconds`; of a style of the lead sheet, of one family, or of any."""
     kind = _choose_family(rng, style, family)
     tempo = int(rng.integers(kind.tempo[0], kind.tempo[1] + 1))
     tonic, mode = int(rng.integers(12)), random_mode(kind.minor, rng)
     if kind.style == "blues":
         mode = "harmonic minor" if NEAREST[mode] == "minor" else "major"
-    sections = make_form(kind, tempo, tonic, mode, rng)
+    sections = make_form(kind, tempo, tonic, mode, rng, seconds)
     voice = str(rng.choice(list(RANGES), p=_VOICE_ODDS))
     language = random_language(rng)
     notes = sung_notes(sections, kind, tempo, (tonic, mode), RANGES[voice], language, rng)

@@ -26,7 +26,7 @@ from fastsag.songs.syllables import RATE
 SONGS_PER_SHARD = 8
 FAILURES = "failures.jsonl"  # beside the shards, one line for each song that failed
 MANIFEST = "manifest.json"
-_MEAN_SECONDS = 44.0  # of a song; sets how many songs an hour needs
+_LONGER = 1.13  # songs are, with introduction and ending, than their settings say
 _BLOCK = 1 << 20
 
 
@@ -97,7 +97,8 @@ def generate(
 
 
 def _jobs(output: Path, hours: float, seed: int, recipe: Recipe) -> list[Job]:
-    songs = max(1, round(hours * 3600 / _MEAN_SECONDS / recipe.bands))
+    seconds = _LONGER * sum(recipe.settings.seconds) / 2
+    songs = max(1, round(hours * 3600 / seconds / recipe.bands))
     return [
         Job(
             output / f"songs-{seed:04d}-{start // SONGS_PER_SHARD:05d}.tar",

@@ -49,24 +49,28 @@ _FORMS = {
 _NAMES = {"V": "verse", "C": "chorus", "B": "bridge"}
 _LEVELS_DB = {"intro": (-4, -0.5), "verse": (-4.5, -1.5), "chorus": (-0.5, 0.5),
               "bridge": (-4, 0), "solo": (-1.5, 0.5), "ending": (-2, 0.5)}  # fmt: skip
-_SHORTEST_SECONDS, _LONGEST_SECONDS = 24.0, 54.0
+SECONDS = (24.0, 54.0)
 _MODULATION, _SOLO = 0.14, 0.3  # chances
 
 
 def make_form(
-    family: Family, tempo: int, tonic: int, mode: str, rng: np.random.Generator
+    family: Family,
+    tempo: int,
+    tonic: int,
+    mode: str,
+    rng: np.random.Generator,
+    seconds: tuple[float, float] = SECONDS,
 ) -> tuple[Section, ...]:
-    """Sections of a song that lasts about half a minute to a minute."""
+    """Sections of a song that lasts about `seconds`, drawn evenly between the two."""
     bar_seconds = family.beats_per_bar * 60 / tempo
     twelve = family.style == "blues" and rng.random() < 0.6
     size = 12 if twelve else 8
     if not twelve and 8 * bar_seconds > 21:
         size = 4
-    room = rng.uniform(_SHORTEST_SECONDS, _LONGEST_SECONDS) / bar_seconds
+    room = rng.uniform(*seconds) / bar_seconds
     least = 2 if size == 4 else 1
-    count = int(np.clip(round((room - 3) / size), least, 6))
-    forms = ("V" * count,) if twelve else _FORMS[count]
-    form = forms[rng.integers(len(forms))]
+    count = max(least, round((room - 3) / size))
+    form = "V" * count if twelve else _form(count, rng)
     harmony = {kind: _harmony(kind, size, twelve, family, mode, rng) for kind in sorted(set(form))}
     sections = _laid_out(form, harmony, mode, rng)
     sections = _framed(sections, room - size * count, family, mode, rng)
@@ -81,6 +85,15 @@ def make_form(
         )
         for section in sections
     )
+
+
+def _form(count: int, rng: np.random.Generator) -> str:
+    """Kinds of `count` sections; a long song is made of several short ones."""
+    form = ""
+    while len(form) < count:
+        options = _FORMS[min(count - len(form), max(_FORMS))]
+        form += options[rng.integers(len(options))]
+    return form
 
 
 def _harmony(

@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from fastsag.songs.arrangement import Grooves, arrange, choose_grooves
 from fastsag.songs.band import Band, check_player, mixed, play_stems, random_band
 from fastsag.songs.composition import Score, compose
 from fastsag.songs.conditions import record_voice
-from fastsag.songs.settings import SongSettings
+from fastsag.songs.settings import RECORDINGS, SongSettings
 from fastsag.songs.singer import Singer, random_singer
 from fastsag.songs.syllables import INSTALL, RATE, RESERVED
 from fastsag.songs.voice import Performance, sing
@@ -90,6 +90,23 @@ def song_records(
     return (take.record for take in takes(seed, index, bands, source, settings))
 
 
+def unpacked(
+    seed: int, index: int, reserved: bool, settings: SongSettings, recordings: Sequence[str] = ()
+) -> Iterator[Record]:
+    """Song `index` of `seed` with one band, once, or once for each of `recordings`.
+
+    Args:
+        recordings: names in `RECORDINGS`; each is said in the record's key and truth.
+    """
+    if not recordings:
+        yield from song_records(seed, index, 1, reserved, settings)
+    for name in dict.fromkeys(recordings):
+        recorded = settings.model_copy(update={"conditions": RECORDINGS[name]})
+        for record in song_records(seed, index, 1, reserved, recorded):
+            meta = {**record.meta, "recording": name}
+            yield replace(record, key=f"{record.key}-{name}", meta=meta)
+
+
 def takes(
     seed: int,
     index: int,
@@ -104,7 +121,7 @@ def takes(
     family = None
     if settings.families:
         family = settings.families[streams[4].integers(len(settings.families))]
-    score = compose(streams[0], family=family)
+    score = compose(streams[0], family=family, seconds=settings.seconds)
     singer = random_singer(streams[1], score.vocal_range, score.language, source)
     sung = sing(score, singer, streams[2])
     name = f"{seed:04d}-{index:06d}"

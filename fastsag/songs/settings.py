@@ -12,6 +12,7 @@ from pydantic import Field, field_validator
 
 from fastsag.config import Strict, parse, read_yaml
 from fastsag.songs.families import BY_NAME
+from fastsag.songs.form import SECONDS
 
 Span = tuple[float, float]  # uniform between
 Chance = Annotated[float, Field(ge=0, le=1)]
@@ -143,10 +144,35 @@ class Conditions(Strict):
     white_noise: WhiteNoise = WhiteNoise()
 
 
+def only(*names: str) -> Conditions:
+    """These conditions in every recording, and no other; none is the clean voice."""
+    every = {
+        name: getattr(Conditions(), name).model_copy(update={"probability": float(name in names)})
+        for name in Conditions.model_fields
+        if name != "clean"
+    }
+    return Conditions(clean=0.0 if names else 1.0, **every)
+
+
+RECORDINGS: dict[str, Conditions] = {
+    "clean": only(),
+    "room": only("room", "microphone"),
+    "noise": only("noise", "hum"),
+    "phone": only("phone", "lossy"),
+    "separated": only("holes", "musical_noise"),
+}
+"""Ways to record a voice, to compare how a model bears them. `separated` is what a separator
+leaves, without one."""
+
+
 class SongSettings(Strict):
-    """A corpus. families: names to draw from evenly; empty for all."""
+    """A corpus.
+
+    families: names to draw from evenly; empty for all. seconds: how long songs are, about.
+    """
 
     families: tuple[str, ...] = ()
+    seconds: Span = SECONDS
     conditions: Conditions = Conditions()
 
     @field_validator("families")
@@ -156,6 +182,13 @@ class SongSettings(Strict):
         if unknown:
             raise ValueError(f"unknown: {', '.join(unknown)}; known: {', '.join(BY_NAME)}")
         return names
+
+    @field_validator("seconds")
+    @classmethod
+    def _ascending(cls, span: Span) -> Span:
+        if not 10 <= span[0] <= span[1]:
+            raise ValueError("two numbers of seconds, the first at least 10 and not the larger")
+        return span
 
 
 def load_settings(path: Path | None) -> SongSettings:
