@@ -297,3 +297,12 @@ def test_lead_sheet_reads_the_record(scores: list[Score]) -> None:
 def test_a_phrase_left_to_the_band_may_return():
     """Song 168 of seed 32: a silent phrase of a chorus was among those to be varied."""
     assert compose(np.random.default_rng((32, 168)).spawn(4)[0]).notes
+
+
+def test_long_songs_are_as_long_as_asked() -> None:
+    for index in range(20):
+        score = compose(np.random.default_rng((11, index)), seconds=(170.0, 180.0))
+        assert 140 < score.duration < 230
+        assert score.notes[-1].end > 0.7 * len(score.beat_times)
+        names = [section.name for section in score.sections]
+        assert names[-1] == "ending" and sum(section.sung for section in score.sections) > 6

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from scipy.signal import fftconvolve
 
+from fastsag.data.shards import Record
 from fastsag.errors import UserError
-from fastsag.songs import conditions, settings
+from fastsag.songs import conditions, generator, settings
 from fastsag.songs.conditions import CONDITIONS, Dice, record_voice
 from fastsag.songs.syllables import RATE
 
@@ -165,7 +166,40 @@ def test_settings_are_strict(tmp_path) -> None:
         ("conditions: {telephone: {probability: 1}}", "telephone"),
         ("conditions: {phone: {probability: 2}}", "probability"),
         ("families: [polka]", "polka"),
+        ("seconds: [60, 30]", "seconds"),
     ):
         path.write_text(text)
         with pytest.raises(UserError, match=reason):
             settings.load_settings(path)
+
+
+@pytest.mark.parametrize("name", settings.RECORDINGS)
+def test_recordings_have_their_conditions_and_no_other(
+    name: str, voice: np.ndarray, band: np.ndarray
+) -> None:
+    wanted = {
+        "clean": set(),
+        "room": {"room", "microphone"},
+        "noise": {"noise", "hum"},
+        "phone": {"phone", "lossy"},
+        "separated": {"holes", "musical_noise"},
+    }
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        assert set(record_voice(voice, band, settings.RECORDINGS[name], rng)[1]) == wanted[name]
+
+
+def test_unpacked_recordings_are_of_one_take(monkeypatch) -> None:
+    def record(seed, index, bands, reserved, settings):
+        voice = np.full(4, settings.conditions.clean, dtype=np.float32)
+        yield Record(f"{seed}-{index}", voice, np.arange(4.0), {"song": f"{seed}-{index}"})
+
+    monkeypatch.setattr(generator, "song_records", record)
+    found = list(
+        generator.unpacked(9, 3, True, settings.SongSettings(), ["clean", "phone", "clean"])
+    )
+    assert [one.key for one in found] == ["9-3-clean", "9-3-phone"]
+    assert [one.meta["recording"] for one in found] == ["clean", "phone"]
+    assert found[0].vocals[0] == 1 and found[1].vocals[0] == 0
+    (plain,) = generator.unpacked(9, 3, True, settings.SongSettings())
+    assert plain.key == "9-3" and "recording" not in plain.meta
