@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass, replace
 
 PITCH_CLASSES = ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
 _SHARPS = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
@@ -15,6 +16,27 @@ CHORDS = (
     NO_CHORD,
 )
 TRIADS = {"maj": (0, 4, 7), "min": (0, 3, 7)}
+# By Harte's shorthand (5 is no shorthand of his): semitones above the root.
+QUALITIES = {
+    **TRIADS,
+    "5": (0, 7),
+    "sus2": (0, 2, 7),
+    "sus4": (0, 5, 7),
+    "dim": (0, 3, 6),
+    "aug": (0, 4, 8),
+    "maj6": (0, 4, 7, 9),
+    "min6": (0, 3, 7, 9),
+    "7": (0, 4, 7, 10),
+    "maj7": (0, 4, 7, 11),
+    "min7": (0, 3, 7, 10),
+    "minmaj7": (0, 3, 7, 11),
+    "dim7": (0, 3, 6, 9),
+    "hdim7": (0, 3, 6, 10),
+    "9": (0, 4, 7, 10, 2),
+    "maj9": (0, 4, 7, 11, 2),
+    "min9": (0, 3, 7, 10, 2),
+}
+_DEGREES = ("1", "b2", "2", "b3", "3", "4", "b5", "5", "b6", "6", "b7", "7")
 
 _LETTERS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
 
@@ -29,6 +51,59 @@ def pitch_class(name: str) -> int:
     if letter not in _LETTERS or accidentals.strip("#b"):
         raise ValueError(f"{name!r} is not a note name such as C, F# or Bb")
     return (_LETTERS[letter] + accidentals.count("#") - accidentals.count("b")) % 12
+
+
+@dataclass(frozen=True)
+class Chord:
+    """A chord: pitch class of its root, a quality of `QUALITIES`, semitones from root to bass."""
+
+    root: int
+    quality: str
+    bass: int = 0
+
+    @property
+    def tones(self) -> tuple[int, ...]:
+        """Pitch classes, root first."""
+        return tuple((self.root + step) % 12 for step in QUALITIES[self.quality])
+
+    @property
+    def harte(self) -> str:
+        """Harte's label with extensions and bass, such as "A:min7/b3"."""
+        label = f"{PITCH_CLASSES[self.root]}:{self.quality}"
+        return label + (f"/{_DEGREES[self.bass]}" if self.bass else "")
+
+    @property
+    def triad(self) -> str:
+        """The major or minor triad that serves in its place, a label of `CHORDS`.
+
+        A diminished chord serves as the dominant whose root it lacks; a half-diminished one holds
+        the minor triad on its third.
+        """
+        root, minor = self.root, self.quality.startswith("min")
+        if self.quality in ("dim", "dim7"):
+            root = (root - 4) % 12
+        if self.quality == "hdim7":
+            root, minor = (root + 3) % 12, True
+        return f"{PITCH_CLASSES[root]}:{'min' if minor else 'maj'}"
+
+    def moved(self, steps: int) -> Chord:
+        """The chord `steps` semitones higher."""
+        return replace(self, root=(self.root + steps) % 12)
+
+
+def chord_of(label: str) -> Chord | None:
+    """A Harte label -> the chord; None for `N`. Inverse of `Chord.harte`.
+
+    Raises:
+        ValueError: not a root, a quality of `QUALITIES` and perhaps a bass.
+    """
+    if label == NO_CHORD:
+        return None
+    body, _, bass = label.partition("/")
+    root, _, quality = body.partition(":")
+    if quality not in QUALITIES or bass not in ("", *_DEGREES):
+        raise ValueError(f"{label!r} is not a chord such as C:maj, A:min7/b3 or N")
+    return Chord(pitch_class(root), quality, _DEGREES.index(bass) if bass else 0)
 
 
 def chord_index(label: str) -> int:
@@ -73,19 +148,39 @@ def moved(index: int, steps: int) -> int:
     return index // 12 * 12 + (index + steps) % 12
 
 
-_WRITTEN = re.compile(
-    r"(?P<root>[A-G](?:#+|b+)?)"
-    r"(?P<quality>:?(?:m(?!aj)(?:in)?|-|dim|o|aug|\+|sus[24]?|maj|M)?)"
-    r"(?P<more>[0-9#b+()a-zM,]*)"
-    r"(?:/(?P<bass>[A-G](?:#+|b+)?|[b#]?[0-9]+))?"
+_MINOR = r"(?:m|min|-)"
+_MAJOR = r"(?:maj|M)"
+# The first that fits, with extras behind it, counts.
+_QUALITIES_WRITTEN = (
+    (rf"{_MINOR}7\(?[b-]5\)?|(?:ø|hdim)7?", "hdim7"),
+    (r"(?:mM|m(?:in)?\(?maj)7\)?", "minmaj7"),
+    (rf"{_MINOR}(?:9|11|13)", "min9"),
+    (rf"{_MINOR}7", "min7"),
+    (rf"{_MINOR}6", "min6"),
+    (_MINOR, "min"),
+    (rf"{_MAJOR}(?:9|11|13)", "maj9"),
+    (rf"{_MAJOR}7|Δ7?|\^7?", "maj7"),
+    (rf"{_MAJOR}?6", "maj6"),
+    (r"(?:dim|o|°)7", "dim7"),
+    (r"dim|o|°", "dim"),
+    (r"(?:aug|\+)7?", "aug"),
+    (r"(?:7|9|13)?sus2", "sus2"),
+    (r"(?:7|9|13)?sus4?", "sus4"),
+    (r"9|11|13", "9"),
+    (r"7", "7"),
+    (r"5", "5"),
+    (rf"{_MAJOR}?", "maj"),
 )
-_MINOR_QUALITIES = ("m", "min", "-", "dim", "o")
+_EXTRAS = r"(?:\(?(?:add|no|omit|[b#+-])?[0-9]+\)?)*"
+_WRITTEN = re.compile(
+    r"(?P<root>[A-G](?:#+|b+)?):?(?P<quality>[^/]*)(?:/(?P<bass>[A-G](?:#+|b+)?|[b#]?[0-9]+))?"
+)
 
 
 def parse_chord(text: str) -> str:
-    """What a musician writes ("F#m7", "Bb", "G/B", "N.C.") or a Harte label -> a label of `CHORDS`.
+    """What a musician writes ("F#m7", "Bb", "G/B", "N.C.") or a Harte label -> a Harte label.
 
-    The band knows major and minor triads: other tones and the bass are read and left out.
+    The band knows `QUALITIES`; tones beyond them ("7b9", "add9", "no3") are read and left out.
 
     Raises:
         ValueError: not a chord.
@@ -93,18 +188,42 @@ def parse_chord(text: str) -> str:
     if text.upper().rstrip(".") in ("N", "NC", "N.C"):
         return NO_CHORD
     match = _WRITTEN.fullmatch(text[:1].upper() + text[1:])
-    if match is None:
+    quality = match and next(
+        (name for way, name in _QUALITIES_WRITTEN
+         if re.fullmatch(f"(?:{way}){_EXTRAS}", match["quality"])),
+        None,
+    )  # fmt: skip
+    if match is None or quality is None:
         raise ValueError(f"{text!r} is not a chord such as C, F#m, Bb7, G/B or N.C.")
-    minor = match["quality"].lstrip(":") in _MINOR_QUALITIES
-    root = PITCH_CLASSES[pitch_class(match["root"])]
-    return f"{root}:{'min' if minor else 'maj'}"
+    root = pitch_class(match["root"])
+    return Chord(root, quality, _bass(match["bass"], root)).harte
+
+
+def _bass(text: str | None, root: int) -> int:
+    """Semitones from the root to a bass written as a note or as a degree; 0 for none."""
+    if text is None:
+        return 0
+    if text[0] in _LETTERS:
+        return (pitch_class(text) - root) % 12
+    return _DEGREES.index(text) if text in _DEGREES else 0
+
+
+_SHORT = {
+    "maj": "", "min": "m", "maj6": "6", "min6": "m6", "min7": "m7", "min9": "m9",
+    "minmaj7": "mmaj7", "hdim7": "m7b5",
+}  # fmt: skip
 
 
 def written(label: str, key: str | None = None) -> str:
-    """A label of `CHORDS` as a musician writes it, in a key: "Ab:min" -> "G#m" in E major."""
-    if label == NO_CHORD:
+    """A Harte label as a musician writes it, in a key: "Ab:min7/b3" -> "G#m7/B" in E major."""
+    chord = chord_of(label)
+    if chord is None:
         return "N.C."
-    return respelled(label.replace(":maj", "").replace(":min", "m"), key)
+    text = label.partition(":")[0] + _SHORT.get(chord.quality, chord.quality)
+    text = respelled(text, key)
+    if chord.bass:
+        text += "/" + respelled(PITCH_CLASSES[(chord.root + chord.bass) % 12], key)
+    return text
 
 
 def respelled(name: str, key: str | None) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from fastsag.chords import CHORDS, NO_CHORD, chord_index, chord_tones, written
+from fastsag.chords import NO_CHORD, chord_of, written
 
 STYLES = (
     "pop",
@@ -27,7 +27,7 @@ STYLES = (
     "dance",
     "waltz",
 )
-# Beat and bar phase as sine and cosine, chord tones, root, style.
+# Beat and bar phase as sine and cosine, chord tones, bass, style.
 PLAN_FEATURES = 2 + 2 + 12 + 12 + len(STYLES)
 
 
@@ -82,26 +82,22 @@ class LeadSheet:
         position = self.beat_position(seconds)
         beat_phase = 2 * np.pi * position
         bar_phase = 2 * np.pi * (position - self.first_downbeat) / self.beats_per_bar
-        tones = np.zeros((len(CHORDS), 24))
-        for index in range(len(CHORDS) - 1):
-            tones[index, list(chord_tones(index))] = 1
-            tones[index, 12 + chord_tones(index)[0]] = 1
-        harmony = tones[self.chord_at(position)].T
+        harmony = self.harmony_at(position)
         style = np.zeros((len(STYLES), len(seconds)))
         if self.style is not None:
             style[STYLES.index(self.style)] = 1
         phases = [np.sin(beat_phase), np.cos(beat_phase), np.sin(bar_phase), np.cos(bar_phase)]
         return np.concatenate([np.stack(phases), harmony, style]).astype(np.float32)
 
-    def chord_at(self, position: np.ndarray) -> np.ndarray:
-        """Index in `CHORDS` at fractional beat positions (T,)."""
+    def harmony_at(self, position: np.ndarray) -> np.ndarray:
+        """Chord tones and bass (24, T) as ones at fractional beat positions (T,)."""
         bars = [entry.split() for entry in self.chords]
         counts = np.array([len(bar) for bar in bars])
         offsets = np.cumsum(counts) - counts
-        indices = np.array([chord_index(label) for bar in bars for label in bar])
+        tones = np.stack([_tones(label) for bar in bars for label in bar])
         bar = self.bar_of_beat(position)
         within = (position - self.first_downbeat) / self.beats_per_bar % 1
-        return indices[offsets[bar] + np.floor(within * counts[bar]).astype(int)]
+        return tones[offsets[bar] + np.floor(within * counts[bar]).astype(int)].T
 
     def chord_times(self) -> list[tuple[float, str]]:
         """(start in seconds, label) of each chord, from the first downbeat on."""
@@ -197,8 +193,18 @@ def _bar_entry(on_beats: list[str]) -> str:
     return " ".join(on_beats)
 
 
+def _tones(label: str) -> np.ndarray:
+    """Chord tones and bass of a label (24,)."""
+    tones = np.zeros(24)
+    chord = chord_of(label)
+    if chord is not None:
+        tones[list(chord.tones)] = 1
+        tones[12 + (chord.root + chord.bass) % 12] = 1
+    return tones
+
+
 def _chord_at(chords: list[dict[str, Any]], time: float) -> str:
     for chord in chords:
         if chord["start"] <= time < chord["end"]:
-            return str(chord["label"])
+            return str(chord.get("harte", chord["label"]))
     return NO_CHORD

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from fastsag.audio import write_text
-from fastsag.chords import chord_index, chord_tones, parse_chord, parse_key, written
+from fastsag.chords import chord_of, parse_chord, parse_key, written
 from fastsag.errors import UserError, require
 from fastsag.lead_sheet import STYLES, Hints, LeadSheet
 
@@ -260,11 +260,11 @@ def _write_midi(sheet: LeadSheet, path: Path) -> None:
     chords = sheet.chord_times()
     ends = [*(time for time, _ in chords[1:]), float(sheet.beats[-1])][: len(chords)]
     for (start, label), end in zip(chords, ends, strict=True):
-        tones = chord_tones(chord_index(label))
-        if end <= start or not tones:
+        chord = chord_of(label)
+        if end <= start or chord is None:
             continue
-        bass.notes.append(midi.Note(90, 36 + tones[0], start, end))
-        piano.notes.extend(midi.Note(80, 60 + tone, start, end) for tone in tones)
+        bass.notes.append(midi.Note(90, 36 + (chord.root + chord.bass) % 12, start, end))
+        piano.notes.extend(midi.Note(80, 60 + tone, start, end) for tone in chord.tones)
     for index, beat in enumerate(sheet.beats):
         down = (index - sheet.first_downbeat) % sheet.beats_per_bar == 0
         click.notes.append(midi.Note(100 if down else 60, 76 if down else 77, beat, beat + 0.05))

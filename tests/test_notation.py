@@ -38,10 +38,13 @@ def silent(tokens: int = 200) -> PlanFrames:
 @pytest.mark.parametrize(
     ("text", "label"),
     [
-        ("C", "C:maj"), ("am", "A:min"), ("F#m7b5", "F#:min"), ("Bbmaj7", "Bb:maj"),
-        ("G/B", "G:maj"), ("Db7", "C#:maj"), ("Esus4", "E:maj"), ("Cdim", "C:min"),
-        ("C#:min7", "C#:min"), ("C-", "C:min"), ("Aaug", "A:maj"), ("N.C.", "N"), ("N", "N"),
-        ("Cmaj9", "C:maj"), ("Dm(maj7)", "D:min"), ("Gadd9", "G:maj"), ("D6/9", "D:maj"),
+        ("C", "C:maj"), ("am", "A:min"), ("F#m7b5", "F#:hdim7"), ("Bbmaj7", "Bb:maj7"),
+        ("G/B", "G:maj/3"), ("Db7", "C#:7"), ("Esus4", "E:sus4"), ("Cdim", "C:dim"),
+        ("C#:min7", "C#:min7"), ("C-", "C:min"), ("Aaug", "A:aug"), ("N.C.", "N"), ("N", "N"),
+        ("Cmaj9", "C:maj9"), ("Dm(maj7)", "D:minmaj7"), ("Gadd9", "G:maj"), ("D6/9", "D:maj6"),
+        ("E5", "E:5"), ("A7sus4", "A:sus4"), ("G7b9", "G:7"), ("Fm6", "F:min6"), ("C13", "C:9"),
+        ("Bø", "B:hdim7"), ("Bo7", "B:dim7"), ("F/G", "F:maj/2"), ("A:min7/b3", "A:min7/b3"),
+        ("C^7", "C:maj7"), ("Gm11", "G:min9"), ("Dsus2", "D:sus2"), ("Em7/D", "E:min7/b7"),
     ],
 )  # fmt: skip
 def test_chords_as_people_write_them(text, label):
@@ -67,7 +70,7 @@ def test_text_is_read():
     assert (hints.key, hints.bpm, hints.metre, hints.downbeat) == ("E minor", 97, 4, 0.31)
     assert hints.style == "folk"
     assert hints.chords == (
-        "E:min", "C:maj", "G:maj D:maj", "A:min", "F#:min", "F#:min", "N", "Bb:maj",
+        "E:min", "C:maj", "G:maj D:maj/3", "A:min7", "F#:hdim7", "F#:hdim7", "N", "Bb:maj7",
     )  # fmt: skip
 
 

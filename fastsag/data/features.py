@@ -31,7 +31,7 @@ from fastsag.mel import LogMel
 ACCOMPANIMENT_DBFS = -18.0  # level of the accompaniments that a model learns to play at
 COMPUTED = ("voice", "accompaniment", "mel", "vocal_mel")  # what `FeatureExtractor.arrays` gives
 _NORMALISATION = ("normalize", "norm_min", "norm_max")  # of the mel; cached without
-_VERSION = 2  # raise when the content of a cache file changes
+_VERSION = 3  # raise when the content of a cache file changes
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from fastsag.errors import UserError, require
 from fastsag.songs.band import stem_of
 from fastsag.songs.composition import Score
 from fastsag.songs.families import BY_NAME
+from fastsag.songs.harmony import mma_name
 from fastsag.songs.syllables import INSTALL
 
 _LOWEST = 28  # MIDI, the E string of a bass
@@ -141,7 +142,7 @@ def chart(score: Score, played: Grooves, tempo: int, seed: int) -> str:
 def _placed(span: Any, beat: int, played: Grooves) -> str:
     """A chord at its place in MMA's bar: "Am", or "G7@3"."""
     position = 1 + (span.start - beat) * played.time / played.bar
-    return span.chord.mma + ("" if position == 1 else f"@{position:g}")
+    return mma_name(span.chord) + ("" if position == 1 else f"@{position:g}")
 
 
 def compile_chart(text: str) -> Any:

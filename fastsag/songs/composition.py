@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from fastsag.chords import PITCH_CLASSES
+from fastsag.chords import PITCH_CLASSES, Chord
 from fastsag.songs.families import BY_NAME, FAMILIES, Family
 from fastsag.songs.form import SECONDS, Section, make_form
-from fastsag.songs.harmony import NEAREST, Chord, random_mode
+from fastsag.songs.harmony import NEAREST, random_mode
 from fastsag.songs.lyrics import random_language
 from fastsag.songs.melody import Note
 from fastsag.songs.rhythm import swung

@@ -6,14 +6,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from fastsag.chords import QUALITIES, Chord
 from fastsag.songs.families import Family
 from fastsag.songs.harmony import (
     CLOSED,
     NEAREST,
     OPEN,
-    QUALITIES,
     Bar,
-    Chord,
     bars,
     blues,
     loops,
@@ -201,7 +200,7 @@ def _with_stepwise_bass(chosen: list[Bar], rng: np.random.Generator) -> list[Bar
         single = len(chosen[index]) == 1 and here.quality in ("maj", "min") and not here.bass
         if not single or rng.random() >= 0.3:
             continue
-        for step in QUALITIES[here.quality][0][1:]:
+        for step in QUALITIES[here.quality][1:]:
             bass = (here.root + step) % 12
             moves = [(bass - before.root - before.bass) % 12, (after.root + after.bass - bass) % 12]
             if all(move in (1, 2) for move in moves) or all(move in (10, 11) for move in moves):

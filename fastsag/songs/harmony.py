@@ -8,11 +8,11 @@ tonic. Upper case is major, lower case minor; then may follow a quality, an inve
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
-from fastsag.chords import PITCH_CLASSES
+from fastsag.chords import PITCH_CLASSES, QUALITIES, Chord
 
 # Semitones above the tonic. The mode that the band's key names know is the nearest of two.
 SCALES = {
@@ -29,65 +29,26 @@ NEAREST = {
     "harmonic minor": "minor",
     "dorian": "minor",
 }
-# By Harte's shorthand: semitones above the root, and what MMA calls it.
-QUALITIES = {
-    "maj": ((0, 4, 7), ""),
-    "min": ((0, 3, 7), "m"),
-    "7": ((0, 4, 7, 10), "7"),
-    "maj7": ((0, 4, 7, 11), "M7"),
-    "min7": ((0, 3, 7, 10), "m7"),
-    "maj6": ((0, 4, 7, 9), "6"),
-    "9": ((0, 4, 7, 10, 2), "9"),
-    "sus4": ((0, 5, 7), "sus4"),
-    "dim": ((0, 3, 6), "dim3"),
-    "dim7": ((0, 3, 6, 9), "dim7"),
-    "hdim7": ((0, 3, 6, 10), "m7b5"),
+# What MMA calls the qualities that songs use.
+_MMA = {
+    "maj": "",
+    "min": "m",
+    "7": "7",
+    "maj7": "M7",
+    "min7": "m7",
+    "maj6": "6",
+    "9": "9",
+    "sus4": "sus4",
+    "dim": "dim3",
+    "dim7": "dim7",
+    "hdim7": "m7b5",
 }
-_DEGREES = ("1", "b2", "2", "b3", "3", "4", "b5", "5", "b6", "6", "b7", "7")
 
 
-@dataclass(frozen=True)
-class Chord:
-    """A chord: pitch class of its root, a quality of `QUALITIES`, semitones from root to bass."""
-
-    root: int
-    quality: str
-    bass: int = 0
-
-    @property
-    def tones(self) -> tuple[int, ...]:
-        """Pitch classes, root first."""
-        return tuple((self.root + step) % 12 for step in QUALITIES[self.quality][0])
-
-    @property
-    def harte(self) -> str:
-        """Harte's label with extensions and bass, such as "A:min7/b3"."""
-        label = f"{PITCH_CLASSES[self.root]}:{self.quality}"
-        return label + (f"/{_DEGREES[self.bass]}" if self.bass else "")
-
-    @property
-    def triad(self) -> str:
-        """The major or minor triad that serves in its place, a label of `CHORDS`.
-
-        A diminished chord serves as the dominant whose root it lacks; a half-diminished one holds
-        the minor triad on its third.
-        """
-        root, minor = self.root, self.quality in ("min", "min7")
-        if self.quality in ("dim", "dim7"):
-            root = (root - 4) % 12
-        if self.quality == "hdim7":
-            root, minor = (root + 3) % 12, True
-        return f"{PITCH_CLASSES[root]}:{'min' if minor else 'maj'}"
-
-    @property
-    def mma(self) -> str:
-        """MMA's name, such as "Am7/C"."""
-        name = PITCH_CLASSES[self.root] + QUALITIES[self.quality][1]
-        return name + (f"/{PITCH_CLASSES[(self.root + self.bass) % 12]}" if self.bass else "")
-
-    def moved(self, steps: int) -> Chord:
-        """The chord `steps` semitones higher."""
-        return replace(self, root=(self.root + steps) % 12)
+def mma_name(chord: Chord) -> str:
+    """MMA's name, such as "Am7/C"."""
+    name = PITCH_CLASSES[chord.root] + _MMA[chord.quality]
+    return name + (f"/{PITCH_CLASSES[(chord.root + chord.bass) % 12]}" if chord.bass else "")
 
 
 _NUMERAL = re.compile(
@@ -117,7 +78,7 @@ def numeral(text: str, tonic: int = 0) -> Chord:
         quality = "min7"
     chord = Chord(root, quality)
     if match["bass"]:
-        chord = replace(chord, bass=QUALITIES[quality][0][{"3": 1, "5": 2, "7": 3}[match["bass"]]])
+        chord = replace(chord, bass=QUALITIES[quality][{"3": 1, "5": 2, "7": 3}[match["bass"]]])
     return chord
 
 

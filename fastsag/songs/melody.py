@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fastsag.songs.harmony import NEAREST, Chord, scale_over
+from fastsag.chords import Chord
+from fastsag.songs.harmony import NEAREST, scale_over
 from fastsag.songs.rhythm import Beat
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from fastsag.chords import written
 from fastsag.errors import require
 from fastsag.songs.lyrics import MELISMA
 
@@ -68,7 +69,7 @@ def _melody(axis: Any, meta: dict[str, Any]) -> None:
     pitches = [note["pitch"] for note in meta["notes"]]
     low, high = min(pitches) - 3, max(pitches) + 4
     for chord in meta["chords"]:
-        axis.text(chord["start"], high - 0.8, plain(chord["harte"]), fontsize=6)
+        axis.text(chord["start"], high - 0.8, written(chord["harte"], meta["key"]), fontsize=6)
     for section in meta["sections"]:
         axis.text(section["start"], low + 0.2, section["name"], fontsize=8, color="tab:red")
         axis.axvline(section["start"], color="tab:red", lw=0.7)
@@ -79,13 +80,6 @@ def _melody(axis: Any, meta: dict[str, Any]) -> None:
         f"{meta['song']}: {meta['family']}, {meta['meter']}, {meta['tempo']:.0f} BPM,"
         f" {meta['key'].split()[0]} {meta['mode']}, {meta['voice_type']}, {meta['groove']}"
     )
-
-
-def plain(harte: str) -> str:
-    """A Harte label in fewer letters: "A:min7/b3" -> "Am7/b3"."""
-    return harte.replace(":maj7", "M7").replace(":maj6", "6").replace(":maj", "").replace(
-        ":min", "m"
-    ).replace(":", "")  # fmt: skip
 
 
 def check_picture(rows: list[dict[str, Any]], result: dict[str, Any], path: Path) -> None:

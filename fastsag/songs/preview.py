@@ -12,7 +12,7 @@ import numpy as np
 import soundfile
 
 from fastsag.audio import write_text
-from fastsag.chords import PITCH_CLASSES, respelled
+from fastsag.chords import PITCH_CLASSES, respelled, written
 from fastsag.errors import require
 from fastsag.songs.band import stem_of
 from fastsag.songs.composition import Score
@@ -105,9 +105,7 @@ def _bars(score: Score, start: int, count: int, key: str) -> Iterator[tuple[str,
         first = start + bar * score.beats_per_bar
         last = first + score.beats_per_bar
         spans = [span for span in score.spans if first <= span.start < last]
-        chords = [
-            "/".join(respelled(part, key) for part in span.chord.mma.split("/")) for span in spans
-        ]
+        chords = [written(span.chord.harte, key) for span in spans]
         notes = [note for note in score.notes if first <= note.start < last]
         yield (
             "  ".join(chords),

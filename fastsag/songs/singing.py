@@ -8,9 +8,10 @@ from itertools import pairwise
 
 import numpy as np
 
+from fastsag.chords import Chord
 from fastsag.songs.families import Family
 from fastsag.songs.form import Section
-from fastsag.songs.harmony import Bar, Chord
+from fastsag.songs.harmony import Bar
 from fastsag.songs.lyrics import MELISMA, line, vocabulary
 from fastsag.songs.melody import Note, Setting, contour, pitches, strengths
 from fastsag.songs.rhythm import Beat, closing, phrase
