@@ -21,7 +21,7 @@ from fastsag import audio, checkpoint
 from fastsag.audio import Recording
 from fastsag.conditioning.decoding import decode
 from fastsag.conditioning.encoders import build_encoder, encode
-from fastsag.conditioning.encoders.melodic import MelodicEncoder, tuning
+from fastsag.conditioning.encoders.melodic import MelodicEncoder, sung_until, tuning
 from fastsag.config import Config
 from fastsag.diffusion.samplers import SAMPLERS
 from fastsag.errors import UserError
@@ -129,7 +129,11 @@ class Accompanist:
         frames = planner.plan_frames(padded, self.config.planner.window)
         duration = len(semantics) / self.encoder.rate_hz
         rate_hz = self.encoder.rate_hz / planner.patch
-        return decode(frames, rate_hz, duration, hints, planner.progressions.cpu().numpy())
+        until = None
+        if isinstance(self.encoder, MelodicEncoder):
+            until = sung_until(semantics, self.encoder.rate_hz)
+        progressions = planner.progressions.cpu().numpy()
+        return decode(frames, rate_hz, duration, hints, progressions, until)
 
     def listen(
         self, recording: Recording, hints: Hints | None = None

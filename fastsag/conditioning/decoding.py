@@ -9,12 +9,13 @@ from __future__ import annotations
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
-from fastsag.chords import CHORDS, key_index, key_name, moved
+from fastsag.chords import CHORDS, NO_CHORD, key_index, key_name, moved
 from fastsag.conditioning.planner import METRES, PlanFrames
 from fastsag.lead_sheet import Hints, LeadSheet
 
 BPM_RANGE = (72.0, 190.0)  # slower songs are counted twice as fast, as the planner learned
 _DRIFT_SECONDS = 6.0  # smoothing of the deviation from constant tempo
+_LATE_SECONDS = 0.2  # by which a last note may sound over the bar line
 _PROGRESSION_WEIGHT = 0.6  # of what usually follows against what is heard
 
 
@@ -24,6 +25,7 @@ def decode(
     duration: float,
     hints: Hints | None = None,
     progressions: np.ndarray | None = None,
+    sung_until: float | None = None,
 ) -> LeadSheet:
     """The most likely lead sheet of a recording, as far as `hints` leave it open.
 
@@ -33,6 +35,8 @@ def decode(
         duration: seconds that the beats must cover.
         hints: what is known already.
         progressions: see `choose_chords`.
+        sung_until: seconds at which the last note ends; the band ends with the bar behind it, on
+            the tonic. None: it plays to the end.
     """
     hints = hints or Hints()
     times = (np.arange(len(frames.beat)) + 0.5) / rate_hz
@@ -45,15 +49,17 @@ def decode(
         key = key_index(hints.key)
     else:
         key, confidence["key"] = choose_key(_log_softmax(frames.keys.float().cpu().numpy()))
+    bar_of = _bar_of(grid, times, bars)
     if hints.chords:
         loop = [hints.chords[bar % len(hints.chords)] for bar in range(bars - 1)]
         chords = [hints.pickup or hints.chords[0].split()[0], *loop]
     else:
         scores = _log_softmax(frames.chords.float().cpu().numpy())
-        position = (grid.beat_position(times) - first) / metre
-        token_bars = np.clip(np.floor(position).astype(int) + 1, 0, bars - 1)
-        path, confidence["chords"] = choose_chords(scores, token_bars, bars, key, progressions)
+        path, confidence["chords"] = choose_chords(scores, bar_of, bars, key, progressions)
         chords = [CHORDS[index] for index in path]
+    if sung_until is not None and len(hints.chords or ()) < bars - 1:  # a whole song's are kept
+        last = int(_bar_of(grid, np.array(sung_until - _LATE_SECONDS), bars))
+        chords = _ended(chords, last, None if hints.chords else CHORDS[key])
     return LeadSheet(
         beats=beats,
         beats_per_bar=metre,
@@ -63,6 +69,18 @@ def decode(
         style=hints.style,
         confidence={name: round(value, 3) for name, value in confidence.items()},
     )
+
+
+def _bar_of(grid: LeadSheet, times: np.ndarray, bars: int) -> np.ndarray:
+    """The bar, counted as in `LeadSheet.chords`, of each of `times` in seconds."""
+    position = (grid.beat_position(times) - grid.first_downbeat) / grid.beats_per_bar
+    return np.clip(np.floor(position).astype(int) + 1, 0, bars - 1)
+
+
+def _ended(chords: list[str], last: int, tonic: str | None) -> list[str]:
+    """Chords of bars that end with one bar behind bar `last`, on the tonic if there is one."""
+    final = [tonic or chord for chord in chords[last + 1 : last + 2]]
+    return [*chords[: last + 1], *final, *(NO_CHORD for _ in chords[last + 2 :])]
 
 
 def _beats(

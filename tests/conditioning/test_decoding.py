@@ -122,3 +122,28 @@ def test_unclear_bars_take_what_usually_follows():
     scores[[0, 1, 3], np.array(heard)[[0, 1, 3]]] = 3.0  # bar 2 is not heard at all
     chosen, _ = choose_chords(scores, np.arange(4), 4, key_index("D major"), table)
     assert chosen == heard
+
+
+def test_the_band_ends_with_the_song():
+    rng = np.random.default_rng(1)
+    chords = ["A:min", "F:maj", "C:maj", "G:maj"] * 4
+    frames, *_ = frames_of(120, 4, 0, chords, "A minor", 32.2, 0.05, rng)
+    whole = decode(frames, RATE, 32.2)
+    first = whole.beats[whole.first_downbeat]
+    bar = 2.0
+    ended = decode(frames, RATE, 32.2, sung_until=first + 4.9 * bar)
+    assert ended.chords[:6] == whole.chords[:6]
+    assert ended.chords[6] == "A:min" and set(ended.chords[7:]) == {"N"}
+    # A note that sounds a little over the bar line ends in the bar before.
+    again = decode(frames, RATE, 32.2, sung_until=first + 5 * bar + 0.1)
+    assert again.chords == ended.chords
+    assert decode(frames, RATE, 32.2, sung_until=32.0).chords[:17] == whole.chords[:17]
+
+
+def test_chords_that_are_given_end_only_where_they_are_a_loop():
+    rng = np.random.default_rng(1)
+    frames, *_ = frames_of(120, 4, 0, ["C:maj"], "C major", 32.2, 0.05, rng)
+    loop = decode(frames, RATE, 32.2, Hints(chords=("D:maj", "E:min")), sung_until=10.0)
+    assert "N" in loop.chords and loop.chords[1:5] == ("D:maj", "E:min") * 2
+    song = Hints(chords=("D:maj", "E:min") * 20)
+    assert "N" not in decode(frames, RATE, 32.2, song, sung_until=10.0).chords

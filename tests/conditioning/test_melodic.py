@@ -12,6 +12,7 @@ from fastsag.conditioning.encoders.melodic import (
     VOICING,
     MelodicEncoder,
     level_gain,
+    sung_until,
 )
 
 RATE = 24_000
@@ -74,3 +75,12 @@ def test_level_gain_makes_level_irrelevant():
     samples = sung(60)
     loud, soft = (encode(s * level_gain(s, RATE)) for s in (samples, 0.01 * samples))
     np.testing.assert_allclose(loud, soft, atol=1e-3)
+
+
+def test_the_last_note_is_where_singing_ends():
+    quiet = 1e-3 * np.random.default_rng(0).standard_normal(3 * RATE)
+    voice = np.concatenate([sung(60), quiet[:RATE], sung(64), quiet])
+    features = torch.from_numpy(encode(voice))
+    rate = RATE / MelodicEncoder().hop_length
+    assert sung_until(features, rate) == pytest.approx(0.6 + 1 + 0.6, abs=0.1)
+    assert sung_until(torch.from_numpy(encode(quiet)), rate) is None

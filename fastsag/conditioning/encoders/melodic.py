@@ -25,6 +25,7 @@ _PITCH_OCTAVES = 4  # fundamentals up to C6
 _HARMONICS = 8
 _HARMONIC_DECAY = 0.8
 _FLOOR_DB = -60.0
+_SHORTEST_NOTE_SECONDS = 0.12
 _N_FFT_PITCH = 4096  # 5.9 Hz bins: semitones of a bass voice stay apart with their harmonics
 _N_FFT_ONSET = 1024
 _ONSET_BANDS = 24
@@ -122,6 +123,14 @@ def tuning(semantics: Tensor) -> tuple[float, float]:
     fine = BINS_PER_OCTAVE // 12
     turns = chroma @ np.exp(2j * np.pi * np.arange(BINS_PER_OCTAVE) / fine)
     return float(100 * np.angle(turns) / (2 * np.pi)), float(abs(turns) / max(chroma.sum(), 1e-9))
+
+
+def sung_until(semantics: Tensor, rate_hz: float) -> float | None:
+    """Seconds at which the last sung note ends, from semantics (S, 39); None where nobody sings."""
+    voiced = (semantics[:, VOICING] > 0.5).double().cpu().numpy()
+    shortest = max(1, round(_SHORTEST_NOTE_SECONDS * rate_hz))
+    inside = np.flatnonzero(np.convolve(voiced, np.ones(shortest), "valid") == shortest)
+    return float((inside[-1] + shortest) / rate_hz) if len(inside) else None
 
 
 def level_gain(samples: np.ndarray, sample_rate: int) -> float:
