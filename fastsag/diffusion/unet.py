@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from fastsag.nn.attention import LinearAttention
 from fastsag.nn.embeddings import sinusoidal
-from fastsag.nn.mish import mish
+from fastsag.nn.mish import group_norm_mish
 
 GROUPS = 8
 
@@ -139,7 +139,8 @@ class Block(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return mish(self.block(x))
+        conv, norm = self.block
+        return group_norm_mish(conv(x), norm)
 
 
 class Residual(nn.Module):

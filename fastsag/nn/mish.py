@@ -1,23 +1,42 @@
-"""Mish for inference on a CPU: one pass through memory, one cheap exponential."""
+"""Group normalisation and Mish in few passes through memory, for inference on a CPU."""
 
 from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-_BLOCK = 2**16  # elements: with their temporaries they stay in a core's cache
+_BLOCK = 2**16  # elements at once on each core: with their temporaries they stay in its cache
 
 
-def mish(x: Tensor) -> Tensor:
-    """x tanh(softplus(x)) (Misra 2019), in the place of `x` unless a gradient may be wanted.
+def group_norm_mish(x: Tensor, norm: nn.GroupNorm) -> Tensor:
+    """mish(norm(x)) of (B, C, H, W), in the place of `x` unless a gradient may be wanted.
 
-    With s = sigmoid(x) and u = s (2 - s) it is x u / (2 - u), exact but for rounding and five times
-    as fast as `F.mish` on a CPU. Half precision is computed in float32.
+    In single precision on a CPU torch sums the squares of a `channels_last` image plainly, which
+    costs three digits; here blocks are summed and their sums added in double precision.
     """
-    if x.device.type != "cpu" or torch.is_grad_enabled():
-        return F.mish(x)
-    for block in _flat(x).split(_BLOCK * torch.get_num_threads()):
+    if x.device.type != "cpu":
+        return F.mish(norm(x))
+    if torch.is_grad_enabled():
+        return F.mish(norm(x.contiguous()))
+    if x.dtype != torch.float32:
+        return mish_(norm(x))
+    x = x.contiguous(memory_format=torch.channels_last)
+    for image in x.permute(0, 2, 3, 1).flatten(1, 2):  # (H * W, C)
+        scale, offset = _affine(image, norm)
+        for block in _blocks(image):
+            mish_(torch.addcmul(offset, block, scale, out=block))
+    return x
+
+
+def mish_(x: Tensor) -> Tensor:
+    """x tanh(softplus(x)) (Misra 2019) in the place of `x`, on a CPU and without gradient.
+
+    With s = sigmoid(x) and u = s (2 - s) it is x u / (2 - u): no cancellation, one exponential,
+    and a fifth of the time of `F.mish`. Half precision is computed in single precision.
+    """
+    order = sorted(range(x.ndim), key=lambda axis: -x.stride(axis))
+    for block in _blocks(x.permute(order).view(-1)):
         wide = block.float()
         u = torch.sigmoid(wide)
         rest = 2 - u
@@ -31,7 +50,19 @@ def mish(x: Tensor) -> Tensor:
     return x
 
 
-def _flat(x: Tensor) -> Tensor:
-    """The elements of a dense tensor in the order of memory, as a view."""
-    order = sorted(range(x.ndim), key=lambda axis: -x.stride(axis))
-    return x.permute(order).view(-1)
+def _affine(image: Tensor, norm: nn.GroupNorm) -> tuple[Tensor, Tensor]:
+    """Scale and offset (C,) that normalise an image (H * W, C)."""
+    parts = [torch.stack([block.sum(0), block.square().sum(0)]) for block in _blocks(image)]
+    sums = torch.stack(parts).double().sum(0)  # (2, C)
+    mean, power = sums.unflatten(1, (norm.num_groups, -1)).mean(-1) / len(image)
+    scale = (power - mean.square() + norm.eps).rsqrt().repeat_interleave(
+        image.shape[1] // norm.num_groups
+    )
+    scale = scale * norm.weight
+    offset = norm.bias - scale * mean.repeat_interleave(image.shape[1] // norm.num_groups)
+    return scale.float(), offset.float()
+
+
+def _blocks(x: Tensor) -> tuple[Tensor, ...]:
+    size = _BLOCK * torch.get_num_threads() * len(x) // max(1, x.numel())
+    return x.split(max(1, size))

@@ -81,7 +81,7 @@ def test_activation_is_the_same_in_blocks_and_layouts(monkeypatch, length):
     whole = activation(x)
     torch.testing.assert_close(activation(by_frame(x[:, :, 0])), whole, atol=2e-6, rtol=1e-5)
     for frames in (1, 6, 9, 11):
-        monkeypatch.setattr("fastsag.nn.snake._BLOCK", 12 * frames / torch.get_num_threads())
+        monkeypatch.setattr("fastsag.nn.snake._BLOCK", 12 * frames // torch.get_num_threads())
         torch.testing.assert_close(activation(x), whole, atol=2e-6, rtol=1e-5)
 
 
