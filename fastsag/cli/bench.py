@@ -8,10 +8,12 @@ from typing import Annotated
 
 import typer
 
+from fastsag.cli.bench_plans import plans
 from fastsag.cli.bench_singsong import singsong
 from fastsag.cli.progress import tell
 
 app = typer.Typer(help="Measure speed and memory.", no_args_is_help=True)
+app.command()(plans)
 app.command()(singsong)
 
 

@@ -65,7 +65,7 @@ class UNet2d(nn.Module):
         self.final_block = Block(dim * mults[0], dim * mults[0])
         self.final_conv = nn.Conv2d(dim * mults[0], 1, 1)
         # Convolutions keep the layout of their weights; this one is the faster on every device.
-        self.to(memory_format=torch.channels_last)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, x: Tensor, mask: Tensor | None, condition: Tensor, c_noise: Tensor) -> Tensor:
         """One evaluation; `mask` is (B, 1, T) or None.
@@ -139,7 +139,7 @@ class Block(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        conv, norm = self.block
+        conv, norm = self.block.children()
         return group_norm_mish(conv(x), norm)
 
 

@@ -6,7 +6,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-
 _PIXELS = 2**11  # whose keys a core makes at once: they stay in its cache
 
 

@@ -7,6 +7,8 @@ memory. The modules stay `nn.Conv1d`, so that names and shapes of their weights 
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -16,16 +18,16 @@ def by_frame(x: Tensor) -> Tensor:
     return x.mT.contiguous().mT.unsqueeze(2)
 
 
-def conv(layer: nn.Conv1d, x: Tensor) -> Tensor:
-    """What `layer` does, on (B, C, 1, T)."""
+def conv(layer: Any, x: Tensor) -> Tensor:
+    """What `layer`, an `nn.Conv1d`, does, on (B, C, 1, T)."""
     (dilation,), padding = layer.dilation, layer.padding[0]
     return F.conv2d(
         x, layer.weight.unsqueeze(2), layer.bias, padding=(0, padding), dilation=(1, dilation)
     )
 
 
-def conv_transpose(layer: nn.ConvTranspose1d, x: Tensor) -> Tensor:
-    """What `layer` does, on (B, C, 1, T)."""
+def conv_transpose(layer: Any, x: Tensor) -> Tensor:
+    """What `layer`, an `nn.ConvTranspose1d`, does, on (B, C, 1, T)."""
     (stride,), (padding,) = layer.stride, layer.padding
     return F.conv_transpose2d(
         x, layer.weight.unsqueeze(2), layer.bias, stride=(1, stride), padding=(0, padding)

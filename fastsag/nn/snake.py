@@ -61,8 +61,8 @@ class SnakeBeta(nn.Module):
 class AntiAliasedSnake(nn.Module):
     """SnakeBeta at twice the rate: (B, C, 1, T) -> the same, borders repeating the last sample.
 
-    In single precision whatever it is given, block by block in time on a CPU. Fastest for input that
-    is stored frame by frame (`fastsag.nn.sequence`).
+    In single precision whatever it is given, block by block in time on a CPU. Fastest for input
+    that is stored frame by frame (`fastsag.nn.sequence`).
     """
 
     def __init__(self, channels: int) -> None:

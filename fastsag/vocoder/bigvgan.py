@@ -75,8 +75,9 @@ class BigVGAN(nn.Module):
         if log_mel.ndim != 3 or log_mel.shape[1] != self.n_mels:
             raise ValueError(f"log mel: expected (B, {self.n_mels}, T), got {tuple(log_mel.shape)}")
         x = sequence.conv(self.conv_pre, sequence.by_frame(log_mel))
-        for stage, (up,) in enumerate(self.ups):
-            x = sequence.conv_transpose(up, x)
+        for stage, up in enumerate(self.ups.children()):
+            (layer,) = up.children()
+            x = sequence.conv_transpose(layer, x)
             first = stage * len(_KERNELS)
             blocks = self.resblocks[first : first + len(_KERNELS)]
             x = sum(block(x) for block in blocks) / len(_KERNELS)

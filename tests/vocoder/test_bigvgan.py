@@ -87,7 +87,7 @@ def test_activation_is_the_same_in_blocks_and_layouts(monkeypatch, length):
 
 @torch.no_grad()
 def test_activation_is_the_plain_formula():
-    """As the reference states it: pad, upsample by a transposed convolution, activate, downsample."""
+    """As the reference states it: a transposed convolution, the snake, a strided convolution."""
     activation, x = fill(AntiAliasedSnake(6), "toy_act."), torch.randn(2, 6, 31)
     taps = low_pass().expand(6, 1, -1)
     wide = F.pad(x, (5, 5), mode="replicate")

@@ -66,7 +66,7 @@ class MertEncoder(SemanticEncoder):
     def forward(self, wave: Tensor) -> Tensor:
         wave = wave[:, : wave.shape[1] // self.hop_length * self.hop_length]
         states = self.hubert(wave, output_hidden_states=True).hidden_states
-        return normalize_frames(states[self.layer])
+        return normalize_frames(states[self.layer].float())
 
 
 def load_hubert(model: str, layer: int) -> Any:
