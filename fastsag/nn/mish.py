@@ -14,8 +14,9 @@ _BLOCK = 2**16  # elements at once on each core: with their temporaries they sta
 def group_norm_mish(x: Tensor, norm: nn.Module) -> Tensor:
     """mish(norm(x)) of (B, C, H, W), in the place of `x` unless a gradient may be wanted.
 
-    `norm` is an `nn.GroupNorm`. In single precision on a CPU torch sums the squares of a `channels_last` image plainly, which
-    costs three digits; here blocks are summed and their sums added in double precision.
+    `norm` is an `nn.GroupNorm`. In single precision on a CPU torch sums the squares of a
+    `channels_last` image plainly, which costs three digits; here blocks are summed and their sums
+    added in double precision.
     """
     if x.device.type != "cpu":
         return F.mish(norm(x))
