@@ -31,8 +31,8 @@ _FILTER_TOLERANCE = 1e-4
 class BigVGAN(nn.Module):
     """Log mel (B, M, T) -> samples (B, T * hop) in [-1, 1], with hop the product of `rates`.
 
-    Each stage upsamples, halves the channels and takes the mean of three AMP blocks. Run it in
-    float32: bfloat16 makes it slower on a CPU.
+    Each stage upsamples, halves the channels and takes the mean of three AMP blocks. It may be
+    computed under autocast: the convolutions in half precision, the activations in single.
 
     Args:
         n_mels: M; natural logarithm of mel magnitudes (`fastsag.mel`).
@@ -43,6 +43,8 @@ class BigVGAN(nn.Module):
     Raises:
         ValueError: `rates` has an odd factor, or `channels` cannot be halved once per stage.
     """
+
+    bf16 = True
 
     def __init__(
         self,

@@ -44,6 +44,7 @@ class MertEncoder(SemanticEncoder):
     lost = 1  # convolutions without padding
     piece = 750  # 10 s, as in training; batches have equal lengths: there is no attention mask
     fixed = True
+    bf16 = True
 
     def __init__(
         self,
