@@ -139,7 +139,9 @@ class Bench:
         assert isinstance(self.bigvgan, BigVGAN)
         self.published_bigvgan = PublishedBigVGAN(self.bigvgan).eval()
         self.vocos = build_vocoder(size.vocos, config.mel).eval()
-        self.wave = 0.1 * torch.randn(1, size.frames * config.mel.hop_length)
+        hop = config.encoder.hop_length
+        samples = -(-size.frames * config.mel.hop_length // hop) * hop  # 240,000 for the paper's
+        self.wave = 0.1 * torch.randn(1, samples)
         self.noise = torch.randn(1, config.mel.n_mels, size.frames)
         with torch.inference_mode():
             self.given = self.semantics("fp32")
