@@ -78,6 +78,7 @@ class LinearAttention(nn.Module):
         """
         whole = x.device.type != "cpu" or torch.is_grad_enabled()
         rows = max(1, _PIXELS * torch.get_num_threads() // x.shape[-1])
+        wide = torch.promote_types(x.dtype, torch.float32)
         highest: Tensor | None = None
         total = summed = x.new_zeros(1)
         for part in x.split(x.shape[-2] if whole else rows, dim=2):
@@ -85,10 +86,10 @@ class LinearAttention(nn.Module):
             top = keys.detach().amax(-1, keepdim=True)
             if highest is not None:
                 top = torch.maximum(top, highest)
-                shrink = (highest - top).float().exp()
+                shrink = (highest - top).to(wide).exp()
                 total, summed = total * shrink, summed * shrink
             highest = top
             weights = keys.sub_(top).exp_()
-            total = total + weights.sum(-1, keepdim=True).float()
-            summed = summed + (weights @ part.flatten(2).mT).float()
+            total = total + weights.sum(-1, keepdim=True).to(wide)
+            summed = summed + (weights @ part.flatten(2).mT).to(wide)
         return (summed / total).to(x.dtype)
