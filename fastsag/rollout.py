@@ -67,8 +67,8 @@ class Rollout:
     def sigmas(self) -> Tensor:
         """The noise levels of this take."""
         edm = self.config.edm
-        levels = karras_sigmas(self.steps, edm.sigma_min, edm.sigma_max, edm.rho, edm.levels)
-        return levels.to(self.device)
+        # On the CPU: a sampler reads them, and a GPU would have to be waited for.
+        return karras_sigmas(self.steps, edm.sigma_min, edm.sigma_max, edm.rho, edm.levels)
 
     def noise(self, frames: int, rng: torch.Generator) -> Tensor:
         """Standard normal (1, M, frames), the same on every device."""

@@ -74,6 +74,9 @@ def accompany(
     ] = -3.0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = "auto",
+    compile: Annotated[
+        bool, typer.Option("--compile", help="Compile the denoiser first: minutes, once a run.")
+    ] = False,
     format: Annotated[Format, typer.Option(help="Format of the audio files.")] = Format.wav,
     plot: Annotated[
         bool, typer.Option("--plot", help="Also draw DIR/<stem>.png: voice, prior, mel.")
@@ -130,7 +133,7 @@ def accompany(
     from fastsag.take import Settings
 
     voices = _Voices(separator, device) if separate else None
-    accompanist = Accompanist.from_pretrained(checkpoint, device, precision)
+    accompanist = Accompanist.from_pretrained(checkpoint, device, precision, compile)
 
     def play(job: Job) -> None:
         settings = Settings(sampler, steps, guidance, seed + job.take)
