@@ -21,10 +21,11 @@ from torch import Tensor, nn
 from fastsag import config as configuration
 from fastsag.config import BigVGANConfig, Config
 from fastsag.errors import UserError
-from fastsag.model import FastSAG, build
+from fastsag.model import FastSAG, build, build_student
 from fastsag.vocoder import build_vocoder, load_published
 
 CONFIG, MODEL, VOCODER = "config.yaml", "model.safetensors", "vocoder.safetensors"
+STUDENT = "distilled.safetensors"
 
 
 def available() -> list[str]:
@@ -123,11 +124,21 @@ def export(
     model: dict[str, Tensor],
     vocoder: dict[str, Tensor],
     dtype: torch.dtype = torch.float16,
+    student: dict[str, Tensor] | None = None,
 ) -> None:
-    """Write a checkpoint folder from state dicts; a model card already there is kept."""
+    """Write a checkpoint folder from state dicts; a model card already there is kept.
+
+    Without a `student` the configuration that is written has none either.
+    """
     check = build(config)
     check.load_state_dict(model)
     save_weights(model, folder / MODEL, dtype)
+    if student is None:
+        config = config.model_copy(update={"distilled": None})
+        (folder / STUDENT).unlink(missing_ok=True)
+    else:
+        build_student(config).load_state_dict(student)
+        save_weights(student, folder / STUDENT, dtype)
     if vocoder:
         save_weights(vocoder, folder / VOCODER, dtype)
     (folder / CONFIG).write_text(configuration.dump(config), encoding="utf-8")

@@ -199,11 +199,15 @@ class FastSAG(nn.Module):
         return sampler(denoise, noise * sigmas[0], sigmas, callback)
 
 
+def build_student(config: Config) -> EDMDenoiser:
+    """The denoiser of `config`, told where each of its answers leads to, with fresh weights."""
+    return _denoiser(config, targeted=True)
+
+
 def build(config: Config) -> FastSAG:
     """The model that a configuration describes, with fresh weights."""
     n_mels, dim = config.mel.n_mels, config.encoder.size
     plan = PLAN_FEATURES if config.planner else 0
-    context = n_mels + 1 if config.window.context else 0
     projection: SemanticProjection | None = None
     if config.projection:
         projection = SemanticProjection(dim=dim, **config.projection.model_dump())
@@ -213,10 +217,6 @@ def build(config: Config) -> FastSAG:
         resampler = PerceiverResampler(dim=dim, n_mels=n_mels, **sizes)
     elif config.resampler:
         resampler = InterpolationResampler(n_mels)
-    sizes = config.denoiser.model_dump(exclude={"kind", "padded_frames"})
-    channels = n_mels + plan + context
-    network = _NETWORKS[config.denoiser.kind](n_mels=n_mels, condition_channels=channels, **sizes)
-    edm = config.edm
     planner = None
     if config.planner:
         sizes = config.planner.model_dump(exclude={"window"})
@@ -225,15 +225,25 @@ def build(config: Config) -> FastSAG:
         projection=projection,
         resampler=resampler,
         prior=Prior(n_mels=n_mels, plan_features=plan, **config.prior.model_dump()),
-        denoiser=EDMDenoiser(
-            network,
-            sigma_data=edm.sigma_data,
-            sigma_min=edm.sigma_min,
-            boundary=edm.boundary,
-            noise_input=edm.noise_input,
-        ),
+        denoiser=_denoiser(config),
         vocal_mel=config.condition != "semantics",
         planner=planner,
-        context=bool(context),
+        context=bool(config.window.context),
         padded_frames=getattr(config.denoiser, "padded_frames", None),
+    )
+
+
+def _denoiser(config: Config, **options: bool) -> EDMDenoiser:
+    n_mels, edm = config.mel.n_mels, config.edm
+    plan = PLAN_FEATURES if config.planner else 0
+    context = n_mels + 1 if config.window.context else 0
+    sizes = config.denoiser.model_dump(exclude={"kind", "padded_frames"}) | options
+    channels = n_mels + plan + context
+    network = _NETWORKS[config.denoiser.kind](n_mels=n_mels, condition_channels=channels, **sizes)
+    return EDMDenoiser(
+        network,
+        sigma_data=edm.sigma_data,
+        sigma_min=edm.sigma_min,
+        boundary=edm.boundary,
+        noise_input=edm.noise_input,
     )

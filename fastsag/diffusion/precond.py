@@ -62,15 +62,25 @@ class EDMDenoiser(nn.Module):
         self.epsilon = sigma_min if boundary == "consistency" else 0.0
 
     def forward(
-        self, x: Tensor, sigma: Tensor, condition: Tensor, mask: Tensor | None = None
+        self,
+        x: Tensor,
+        sigma: Tensor,
+        condition: Tensor,
+        mask: Tensor | None = None,
+        target: Tensor | None = None,
     ) -> Tensor:
         """Noisy x (B, M, T) at levels sigma (B,) -> estimate of the clean mel (B, M, T).
 
-        Frames where `mask` (B, 1, T) is zero are padding: there the estimate is c_skip x.
+        Frames where `mask` (B, 1, T) is zero are padding: there the estimate is c_skip x. A network
+        that was distilled is told the levels `target` (B,) that the sampler goes to with it.
         """
         level = sigma[:, None, None]
-        scaled = c_in(level, self.sigma_data) * x
-        predicted = self.network(scaled, mask, condition, c_noise(sigma, self.noise_input))
+        inputs = (c_in(level, self.sigma_data) * x, mask, condition)
+        noise = c_noise(sigma, self.noise_input)
+        if target is None:
+            predicted = self.network(*inputs, noise)
+        else:
+            predicted = self.network(*inputs, noise, target / sigma)
         skip = c_skip(level, self.sigma_data, self.epsilon)
         return skip * x + c_out(level, self.sigma_data, self.epsilon) * predicted
 
