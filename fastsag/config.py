@@ -159,6 +159,7 @@ class SamplerConfig(Strict):
     steps: int = 50
     guidance: float = 1.0
     guidance_rescale: float = 0.0  # 0..1: how far the spread of levels is brought back
+    guidance_interval: tuple[float, float] | None = None  # noise levels that are guided; None: all
 
 
 class DistilledConfig(Strict):

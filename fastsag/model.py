@@ -152,13 +152,17 @@ class FastSAG(nn.Module):
         return projected, resampled if vocal_mel is None else resampled + vocal_mel
 
     def denoise(
-        self, conditions: Conditions, guidance: float = 1.0, rescale: float = 0.0
+        self,
+        conditions: Conditions,
+        guidance: float = 1.0,
+        rescale: float = 0.0,
+        interval: tuple[float, float] | None = None,
     ) -> Denoise:
         """The denoiser under `conditions`: (x (B, M, T), sigma (B,)) -> x0 (B, M, T).
 
         T is the frames that were asked of `condition`; what the network needs beyond them is added
         and taken off again. `guidance` 1 is the conditional model, more follows it harder; for
-        `rescale` see `guided`.
+        `rescale` and `interval` see `guided`.
         """
         padded = guided(
             self.denoiser,
@@ -167,14 +171,18 @@ class FastSAG(nn.Module):
             null=None if guidance == 1.0 else conditions.null,
             mask=conditions.mask,
             rescale=rescale,
+            interval=interval,
         )
-        size = conditions.channels.shape[-1]
+        return _unpadded(padded, conditions)
 
-        def denoise(x: Tensor, sigma: Tensor) -> Tensor:
-            frames = x.shape[-1]
-            return padded(F.pad(x, (0, size - frames)), sigma)[..., :frames]
+    @staticmethod
+    def jump(student: EDMDenoiser, conditions: Conditions) -> Denoise:
+        """A distilled `student` of this model under `conditions`, as `few_step` takes it."""
 
-        return denoise
+        def padded(x: Tensor, sigma: Tensor, following: Tensor) -> Tensor:
+            return student(x, sigma, conditions.channels, conditions.mask, following)
+
+        return _unpadded(padded, conditions)
 
     def generate(
         self,
@@ -197,6 +205,17 @@ class FastSAG(nn.Module):
             # D(x; epsilon) = x (Eq. 8): the step from there to 0 changes nothing.
             sigmas = sigmas[:-1]
         return sampler(denoise, noise * sigmas[0], sigmas, callback)
+
+
+def _unpadded(denoise: Denoise, conditions: Conditions) -> Denoise:
+    """`denoise` of padded mels as one of mels as they are."""
+    size = conditions.channels.shape[-1]
+
+    def of(x: Tensor, *levels: Tensor) -> Tensor:
+        frames = x.shape[-1]
+        return denoise(F.pad(x, (0, size - frames)), *levels)[..., :frames]
+
+    return of
 
 
 def build_student(config: Config) -> EDMDenoiser:

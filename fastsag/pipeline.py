@@ -23,7 +23,7 @@ from fastsag.conditioning.decoding import decode
 from fastsag.conditioning.encoders import build_encoder, encode
 from fastsag.conditioning.encoders.melodic import MelodicEncoder, tuning
 from fastsag.config import Config
-from fastsag.diffusion.samplers import SAMPLERS
+from fastsag.diffusion.precond import EDMDenoiser
 from fastsag.errors import UserError
 from fastsag.lead_sheet import STYLES, Hints, LeadSheet
 from fastsag.levels import mix
@@ -61,6 +61,7 @@ class Accompanist:
         name: str = "unnamed",
         device: torch.device | str = "cpu",
         precision: str = "fp32",
+        student: EDMDenoiser | None = None,
     ) -> None:
         self.config, self.name = config, name
         self.device, self.precision = torch.device(device), precision
@@ -69,6 +70,7 @@ class Accompanist:
         self.encoder.to(self.device)
         self.model = model.to(self.device).eval()
         self.vocoder = vocoder.to(self.device).eval()
+        self.student = None if student is None else student.to(self.device).eval()
 
     @classmethod
     def from_pretrained(
@@ -86,7 +88,13 @@ class Accompanist:
             precision = "bf16" if where.type == "cuda" else "fp32"
         config, model, vocoder = checkpoint.load(name_or_path)
         return cls(
-            config, model, vocoder, name=str(name_or_path), device=where, precision=precision
+            config,
+            model,
+            vocoder,
+            name=str(name_or_path),
+            device=where,
+            precision=precision,
+            student=checkpoint.load_student(name_or_path, model),
         )
 
     def prepare(self, recording: Recording, tuning: float = 0.0) -> np.ndarray:
@@ -181,14 +189,13 @@ class Accompanist:
         take = Rollout(
             model=self.model,
             config=config,
-            sampler=settings.sampler or config.sampler.name,
-            steps=settings.steps or config.sampler.steps,
-            guidance=config.sampler.guidance if settings.guidance is None else settings.guidance,
+            way=settings.way(config),
             seed=settings.seed,
             device=self.device,
             bf16=self.precision == "bf16",
             frames_of=frames_of,
             lost=encoder.lost,
+            student=self.student,
         )
         total = frames or round(len(semantics) / encoder.rate_hz * config.mel.frame_rate)
 
@@ -243,10 +250,7 @@ class Accompanist:
             UserError: the input cannot be used, or a setting is unknown.
         """
         settings = settings or Settings()
-        if settings.sampler is not None and settings.sampler not in SAMPLERS:
-            raise UserError(
-                f"--sampler {settings.sampler}: unknown; choose one of {', '.join(SAMPLERS)}"
-            )
+        settings.way(self.config)  # what cannot be done is said before any work
         watch = Stopwatch()
         recording = source if isinstance(source, Recording) else audio.read(source)
         watch.lap("read")

@@ -93,13 +93,16 @@ def guided(
     null: Tensor | None = None,
     mask: Tensor | None = None,
     rescale: float = 0.0,
+    interval: tuple[float, float] | None = None,
 ) -> Denoise:
     """Bind a condition: the function of (x, sigma) that a sampler takes.
 
     Classifier-free guidance (Ho and Salimans 2022): D_uncond + scale (D_cond - D_uncond), where
     D_uncond sees the `null` condition. At scale 1 that is D_cond, in one call instead of two.
     Guidance widens the range of levels; `rescale` (phi of Lin et al. 2024, section 3.4) is the
-    share in which the spread over (M, T) is brought back to D_cond's.
+    share in which the spread over (M, T) is brought back to D_cond's. Outside of the noise levels
+    `interval`, lowest and highest, there is no guidance and thus one call (Kynkäänniemi et al.
+    2024); to choose by level, a GPU must be waited for.
 
     Raises:
         ValueError: a scale other than 1 without a null condition.
@@ -110,6 +113,8 @@ def guided(
     def denoise(x: Tensor, sigma: Tensor) -> Tensor:
         conditional = denoiser(x, sigma, condition, mask)
         if scale == 1.0 or null is None:
+            return conditional
+        if interval is not None and not interval[0] <= float(sigma[0]) <= interval[1]:
             return conditional
         out = torch.lerp(denoiser(x, sigma, null, mask), conditional, scale)
         if rescale == 0.0:

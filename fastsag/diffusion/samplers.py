@@ -18,7 +18,7 @@ from itertools import pairwise
 
 from torch import Tensor
 
-Denoise = Callable[[Tensor, Tensor], Tensor]
+Denoise = Callable[..., Tensor]
 Callback = Callable[[int, float, Tensor, Tensor], None]
 Sampler = Callable[..., Tensor]
 
@@ -71,12 +71,7 @@ def dpmpp_2m(
     return x
 
 
-def few_step(
-    jump: Callable[[Tensor, Tensor, Tensor], Tensor],
-    x: Tensor,
-    sigmas: Tensor,
-    callback: Callback | None = None,
-) -> Tensor:
+def few_step(jump: Denoise, x: Tensor, sigmas: Tensor, callback: Callback | None = None) -> Tensor:
     """A distilled denoiser's steps: one call each, which knows the level that it leads to.
 
     Args:

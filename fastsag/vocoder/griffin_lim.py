@@ -31,10 +31,11 @@ def griffin_lim(spectral: Spectral, magnitude: Tensor, phase: Tensor, iterations
         phase: unit complex numbers (B, F, T) to start from.
         iterations: how often the spectrum is made consistent; 0 only inverts.
     """
-    previous = torch.zeros_like(phase)
+    spectrum = magnitude * phase
+    previous = torch.zeros_like(spectrum)
     for _ in range(iterations):
-        consistent = spectral(spectral.inverse(magnitude * phase))
+        consistent = spectral(spectral.inverse(spectrum))
         ahead = consistent + _MOMENTUM * (consistent - previous)
-        phase = ahead / ahead.abs().clamp(min=1e-9)
+        spectrum = ahead * (magnitude / ahead.abs().clamp(min=1e-9))
         previous = consistent
-    return spectral.inverse(magnitude * phase)
+    return spectral.inverse(spectrum)
