@@ -17,6 +17,7 @@ from fastsag.mel import filterbank, frame_spectrum
 
 # Width of a Hann window's main lobe as the Gaussian that fits it best (Průša et al. 2017, table 1).
 _HANN_GAMMA = 0.25645
+_BLOCK_BINS = 128
 _MAGNITUDE_ROUNDS = 10  # more no longer improve the sound
 
 
@@ -41,6 +42,7 @@ class Spectral(nn.Module):
         self.register_buffer("filters", filters.float(), persistent=False)
         self.register_buffer("shares", shares.float(), persistent=False)
         self.register_buffer("inverse_filters", inverse.float(), persistent=False)
+        self.blocks = _blocks(self.filters)
 
     def forward(self, wave: Tensor) -> Tensor:
         return frame_spectrum(wave, self.config, self.window)
@@ -63,11 +65,24 @@ class Spectral(nn.Module):
         takes the mean of what its bands lack; the shape inside a band stays.
         """
         with torch.autocast(log_mel.device.type, enabled=False):
-            bands, fitted = _by_frame(log_mel.float().exp()), _by_frame(magnitude)
+            bands, whole = _by_frame(log_mel.float().exp()), _by_frame(magnitude)
+            parts = [whole[..., bins] for bins, _ in self.blocks]
             for _ in range(rounds):
-                ratio = bands / (fitted @ self.filters.T).clamp(min=self.config.log_floor)
-                fitted = fitted * (ratio @ self.shares)
-        return fitted.transpose(1, 2).clamp(min=self.config.log_floor)
+                ratio = bands / self._sums(parts).clamp(min=self.config.log_floor)
+                parts = [
+                    part * (ratio[..., own] @ self.shares[own, bins])
+                    for part, (bins, own) in zip(parts, self.blocks, strict=True)
+                ]
+        return torch.cat(parts, -1).transpose(1, 2).clamp(min=self.config.log_floor)
+
+    def _sums(self, parts: list[Tensor]) -> Tensor:
+        """The bands (B, T, M) of a magnitude that is given in the parts of `blocks`."""
+        count = len(self.filters)
+        sums = [
+            F.pad(part @ self.filters[own, bins].T, (own.start, count - own.stop))
+            for part, (bins, own) in zip(parts, self.blocks, strict=True)
+        ]
+        return torch.stack(sums).sum(0)
 
     def integrated_phase(self, magnitude: Tensor) -> Tensor:
         """Unit complex numbers (B, F, T): a phase in which steady tones go on from frame to frame.
@@ -90,7 +105,7 @@ class Spectral(nn.Module):
         centre = ((bins * (hop * frames + n_fft // 2)) % n_fft).to(turned.dtype)
         centre = centre.repeat(-(-magnitude.shape[2] // period), 1)[: magnitude.shape[2]]
         angle = (2 * torch.pi / n_fft) * (centre + hop * turned)
-        return torch.polar(torch.ones_like(angle), angle).transpose(1, 2)
+        return torch.complex(angle.cos(), angle.sin()).transpose(1, 2)
 
     def inverse(self, spectrum: Tensor) -> Tensor:
         """Complex spectrum (B, F, T) -> samples (B, T * hop), least-squares overlap-add."""
@@ -100,6 +115,20 @@ class Spectral(nn.Module):
         square = self.window.square().expand(1, spectrum.shape[-1], -1)
         envelope = _overlap_add(square, hop)[:, pad:-pad]
         return _overlap_add(frames, hop)[:, pad:-pad] / envelope.clamp(min=1e-8)
+
+
+def _blocks(filters: Tensor) -> list[tuple[slice, slice]]:
+    """Neighbouring bins and the bands that any of them belongs to, from filters (M, F).
+
+    Nearly all of the matrix is zero; these are the pieces of it that are not.
+    """
+    found = []
+    for first in range(0, filters.shape[1], _BLOCK_BINS):
+        bins = slice(first, min(first + _BLOCK_BINS, filters.shape[1]))
+        bands = filters[:, bins].any(1).nonzero()
+        own = slice(int(bands.min()), int(bands.max()) + 1) if len(bands) else slice(0, 0)
+        found.append((bins, own))
+    return found
 
 
 def _by_frame(spectrum: Tensor) -> Tensor:
