@@ -31,6 +31,7 @@ from fastsag.mel import LogMel, denormalize, normalize
 from fastsag.model import FastSAG
 from fastsag.rollout import Rollout
 from fastsag.take import Accompaniment, Settings, Stopwatch, describe
+from fastsag.vocoder.vocos import Vocos
 from fastsag.windows import join, spans
 
 Progress = Callable[[str, int, int], None]  # stage, steps done, steps in all
@@ -82,11 +83,8 @@ class Accompanist:
             UserError: unknown checkpoint, absent device, unknown precision.
         """
         where = checkpoint.device_of(device)
-        if precision not in ("auto", "fp32", "bf16"):
-            raise UserError(f"--precision {precision}: unknown; choose auto, fp32 or bf16")
-        if precision == "auto":
-            precision = "bf16" if where.type == "cuda" else "fp32"
         config, model, vocoder = checkpoint.load(name_or_path)
+        precision = checkpoint.precision_of(precision, where, config)
         return cls(
             config,
             model,
@@ -217,9 +215,11 @@ class Accompanist:
         out = np.zeros(total * hop, dtype=np.float32)
         piece = int(_CHUNK_SECONDS * self.config.mel.frame_rate)
         windows = spans(total, piece, 2 * _MARGIN_FRAMES)
+        quick = self.precision == "bf16" and isinstance(self.vocoder, Vocos)  # others: slower
         for index, window in enumerate(windows):
             part = torch.from_numpy(mel[:, window.start : window.stop]).unsqueeze(0)
-            samples = self.vocoder(part.to(self.device))[0].float().cpu().numpy()
+            with torch.autocast(self.device.type, torch.bfloat16, quick):
+                samples = self.vocoder(part.to(self.device))[0].float().cpu().numpy()
             half = _MARGIN_FRAMES if window.known else 0
             trimmed = window._replace(start=window.start + half, known=window.known - half)
             in_samples = type(window)(*(edge * hop for edge in trimmed))
