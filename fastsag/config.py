@@ -168,6 +168,7 @@ class DistilledConfig(Strict):
     steps: int = 4  # where nobody says how many
     preferred: bool = False  # it plays where nobody names a sampler
     schedules: tuple[tuple[float, ...], ...]  # noise levels of its 1, 2, ... steps; 0 comes last
+    guidance: float = 1.0  # of its teacher: what it has learned
     crops: int = 800  # solved by the teacher, that it learned from
 
     @model_validator(mode="after")

@@ -107,12 +107,12 @@ def rtf(
 
 
 def count_evaluations(accompanist: Accompanist, run: Callable[[], None]) -> int:
-    """How many times one run calls the network of the denoiser, or of its student."""
+    """How often one run evaluates the network of the denoiser or its student; a pair counts two."""
     calls = 0
 
-    def count(*_: Any) -> None:
+    def count(_: Any, inputs: tuple[Any, ...]) -> None:
         nonlocal calls
-        calls += 1
+        calls += len(inputs[0])
 
     denoisers = (accompanist.model.denoiser, accompanist.student)
     handles = [

@@ -98,7 +98,7 @@ def guided(
     """Bind a condition: the function of (x, sigma) that a sampler takes.
 
     Classifier-free guidance (Ho and Salimans 2022): D_uncond + scale (D_cond - D_uncond), where
-    D_uncond sees the `null` condition. At scale 1 that is D_cond, in one call instead of two.
+    D_uncond sees the `null` condition, in one batch with D_cond. At scale 1 that is D_cond alone.
     Guidance widens the range of levels; `rescale` (phi of Lin et al. 2024, section 3.4) is the
     share in which the spread over (M, T) is brought back to D_cond's. Outside of the noise levels
     `interval`, lowest and highest, there is no guidance and thus one call (Kynkäänniemi et al.
@@ -110,13 +110,17 @@ def guided(
     if scale != 1.0 and null is None:
         raise ValueError(f"guidance at scale {scale} needs a null condition")
 
+    if scale == 1.0 or null is None:
+        return lambda x, sigma: denoiser(x, sigma, condition, mask)
+    both = torch.cat([condition, null])
+    masks = None if mask is None else torch.cat([mask, mask])
+
     def denoise(x: Tensor, sigma: Tensor) -> Tensor:
-        conditional = denoiser(x, sigma, condition, mask)
-        if scale == 1.0 or null is None:
-            return conditional
         if interval is not None and not interval[0] <= float(sigma[0]) <= interval[1]:
-            return conditional
-        out = torch.lerp(denoiser(x, sigma, null, mask), conditional, scale)
+            return denoiser(x, sigma, condition, mask)
+        twice = denoiser(torch.cat([x, x]), torch.cat([sigma, sigma]), both, masks)
+        conditional, unconditional = twice.chunk(2)
+        out = torch.lerp(unconditional, conditional, scale)
         if rescale == 0.0:
             return out
         mean = out.mean((1, 2), keepdim=True)

@@ -55,7 +55,7 @@ def way_of(
     most = len(student.schedules)
     if guidance is not None:
         raise UserError(
-            f"--guidance: the {DISTILLED} sampler has learned {solver.guidance:g} and knows no "
+            f"--guidance: the {DISTILLED} sampler has learned {student.guidance:g} and knows no "
             f"other; leave it out, or choose --sampler {solver.name}"
         )
     if (steps or 1) > most:
@@ -63,4 +63,4 @@ def way_of(
             f"--steps {steps}: the {DISTILLED} sampler takes 1 to {most}; "
             f"choose --sampler {solver.name} for more"
         )
-    return Way(DISTILLED, steps or student.steps, solver.guidance)
+    return Way(DISTILLED, steps or student.steps, student.guidance)

@@ -65,13 +65,26 @@ def settings_of(config: Config, changes: dict[str, Any]) -> Config:
             f"{config.name}: only transformers (denoiser.kind dit) that play one window after the "
             "other are distilled"
         )
-    sigmas = levels_of(config)
-    last = len(sigmas) - 1
-    schedules = [[float(sigmas[round(stop * last)]) for stop in stops] for stops in _STOPS]
     values = config.model_dump(mode="json")
     values["training"] = {**values["training"], **SETTINGS}
-    values["distilled"] = {"steps": len(schedules), "schedules": schedules}
-    return configuration.parse(configuration.merged(values, changes), config.name, Config)
+    values["distilled"] = None
+    own = {name: section for name, section in changes.items() if name != "distilled"}
+    teacher = configuration.parse(configuration.merged(values, own), config.name, Config)
+    sigmas = levels_of(teacher)
+    places = [[round(stop * (len(sigmas) - 1)) for stop in stops] for stops in _STOPS]
+    if len(set(places[-1])) < len(places[-1]):
+        raise UserError(
+            f"{config.name}: its solver takes {teacher.sampler.steps} steps, too few to stop "
+            "between; add sampler.steps=12"
+        )
+    values = teacher.model_dump(mode="json")
+    values["distilled"] = {
+        "steps": len(_STOPS),
+        "schedules": [[float(sigmas[place]) for place in row] for row in places],
+        "guidance": teacher.sampler.guidance,
+        **changes.get("distilled", {}),
+    }
+    return configuration.parse(values, config.name, Config)
 
 
 def jumps_of(distilled: DistilledConfig, sigmas: Tensor) -> list[tuple[int, int]]:
