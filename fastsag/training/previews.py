@@ -77,7 +77,9 @@ class Previews(Callback):
         rng = torch.Generator().manual_seed(VALIDATION_SEED)
         noise = torch.randn(mel.shape, generator=rng).to(mel.device)
         levels = karras_sigmas(sampler.steps, edm.sigma_min, edm.sigma_max, edm.rho, edm.levels)
-        denoise = model.denoise(conditions, sampler.guidance, sampler.guidance_rescale)
+        denoise = model.denoise(
+            conditions, sampler.guidance, sampler.guidance_rescale, sampler.guidance_interval
+        )
         made = model.generate(denoise, noise, levels.to(mel.device), SAMPLERS[sampler.name])
         return conditions.prior[..., : mel.shape[-1]], made
 

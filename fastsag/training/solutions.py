@@ -66,7 +66,9 @@ def solve(teacher: AccompanimentTraining, batch: dict[str, Tensor]) -> dict[str,
         # As it is stored, so that the states of the file are those that the teacher saw.
         noise = draws.normal(mel.shape[1:]).half().float()
         last = model.generate(
-            model.denoise(conditions, sampler.guidance, sampler.guidance_rescale),
+            model.denoise(
+                conditions, sampler.guidance, sampler.guidance_rescale, sampler.guidance_interval
+            ),
             noise,
             sigmas,
             SAMPLERS[sampler.name],
