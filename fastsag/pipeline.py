@@ -24,7 +24,7 @@ from fastsag.conditioning.decoding import decode
 from fastsag.conditioning.encoders import build_encoder, encode
 from fastsag.conditioning.encoders.melodic import MelodicEncoder, tuning
 from fastsag.config import Config
-from fastsag.diffusion.samplers import SAMPLERS
+from fastsag.diffusion.precond import EDMDenoiser
 from fastsag.errors import UserError
 from fastsag.lead_sheet import STYLES, Hints, LeadSheet
 from fastsag.levels import mix
@@ -64,6 +64,7 @@ class Accompanist:
         device: torch.device | str = "cpu",
         precision: str = "fp32",
         compile: bool = False,
+        student: EDMDenoiser | None = None,
     ) -> None:
         self.config, self.name = config, name
         self.device, self.precision = torch.device(device), precision
@@ -72,8 +73,10 @@ class Accompanist:
         self.encoder.to(self.device)
         self.model = model.to(self.device).eval()
         self.vocoder = vocoder.to(self.device).eval()
+        self.student = None if student is None else student.to(self.device).eval()
         if compile:
-            self.model.denoiser.network = Compiled(self.model.denoiser.network)
+            for denoiser in filter(None, (self.model.denoiser, self.student)):
+                denoiser.network = Compiled(denoiser.network)
 
     @classmethod
     def from_pretrained(
@@ -93,11 +96,8 @@ class Accompanist:
             UserError: unknown checkpoint, absent device, unknown precision.
         """
         where = checkpoint.device_of(device)
-        if precision not in ("auto", "fp32", "bf16"):
-            raise UserError(f"--precision {precision}: unknown; choose auto, fp32 or bf16")
-        if precision == "auto":
-            precision = "bf16" if where.type == "cuda" else "fp32"
         config, model, vocoder = checkpoint.load(name_or_path)
+        precision = checkpoint.precision_of(precision, where, config)
         return cls(
             config,
             model,
@@ -106,6 +106,7 @@ class Accompanist:
             device=where,
             precision=precision,
             compile=compile,
+            student=checkpoint.load_student(name_or_path, model),
         )
 
     def _half(self, part: nn.Module) -> AbstractContextManager[object]:
@@ -207,14 +208,13 @@ class Accompanist:
         take = Rollout(
             model=self.model,
             config=config,
-            sampler=settings.sampler or config.sampler.name,
-            steps=settings.steps or config.sampler.steps,
-            guidance=config.sampler.guidance if settings.guidance is None else settings.guidance,
+            way=settings.way(config),
             seed=settings.seed,
             device=self.device,
             bf16=self.precision == "bf16",
             frames_of=frames_of,
             lost=encoder.lost,
+            student=self.student,
         )
         total = frames or round(len(semantics) / encoder.rate_hz * config.mel.frame_rate)
 
@@ -270,10 +270,7 @@ class Accompanist:
             UserError: the input cannot be used, or a setting is unknown.
         """
         settings = settings or Settings()
-        if settings.sampler is not None and settings.sampler not in SAMPLERS:
-            raise UserError(
-                f"--sampler {settings.sampler}: unknown; choose one of {', '.join(SAMPLERS)}"
-            )
+        settings.way(self.config)  # what cannot be done is said before any work
         watch = Stopwatch()
         recording = source if isinstance(source, Recording) else audio.read(source)
         watch.lap("read")
