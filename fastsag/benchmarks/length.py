@@ -78,21 +78,21 @@ def measure(
     }
 
 
-def growth(rows: list[dict[str, Any]]) -> dict[str, float]:
+def growth(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """How cost grows from the shortest to the longest row.
 
-    exponent: of time against length by least squares in logarithms, 1 is linear. rtf_ratio: of the
-    longest's real-time factor to the shortest's. mb_per_minute: of peak memory.
+    exponent: of time against length by least squares in logarithms, 1 is linear. slopes: seconds
+    that a further second of audio costs, from each row to the next. mb_per_minute: of peak memory.
     """
     seconds = np.array([row["audio_seconds"] for row in rows])
     taken = np.array([row["seconds"] for row in rows])
     first, last = rows[0], rows[-1]
     if len(rows) < 2:
-        return {"exponent": 1.0, "rtf_ratio": 1.0, "mb_per_minute": 0.0}
+        return {"exponent": 1.0, "slopes": [], "mb_per_minute": 0.0}
     minutes = (seconds[-1] - seconds[0]) / 60
     return {
         "exponent": float(np.polyfit(np.log(seconds), np.log(taken), 1)[0]),
-        "rtf_ratio": last["rtf"] / first["rtf"],
+        "slopes": (np.diff(taken) / np.diff(seconds)).tolist(),
         "mb_per_minute": (last["peak_mb"] - first["peak_mb"]) / minutes,
     }
 
@@ -113,9 +113,9 @@ def report(record: dict[str, Any]) -> str:
         )
     lines += [
         "",
-        f"Time grows as length to the {record['exponent']:.3f}; the longest's real-time factor is "
-        f"{record['rtf_ratio']:.2f} of the shortest's. Memory grows by "
-        f"{record['mb_per_minute']:.1f} MB a minute of audio.",
+        f"Time grows as length to the {record['exponent']:.3f}; from one length to the next, a "
+        f"further second costs {', '.join(f'{slope:.3f}' for slope in record['slopes'])} s. Memory "
+        f"grows by {record['mb_per_minute']:.1f} MB a minute of audio.",
     ]
     return "\n".join(lines)
 

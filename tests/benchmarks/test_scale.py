@@ -39,7 +39,8 @@ def rows(exponent: float = 1.0, mb_per_minute: float = 20.0) -> list[dict]:
 def test_growth_of_known_costs(exponent):
     found = length.growth(rows(exponent))
     assert found["exponent"] == pytest.approx(exponent)
-    assert found["rtf_ratio"] == pytest.approx(60 ** (exponent - 1))
+    further = [60**exponent - 10**exponent, 600**exponent - 60**exponent]
+    assert found["slopes"] == pytest.approx([0.1 * further[0] / 50, 0.1 * further[1] / 540])
     assert found["mb_per_minute"] == pytest.approx(20)
 
 
@@ -48,7 +49,11 @@ def test_the_record_is_told_and_drawn(tmp_path):
     record["machine"] = {"threads": 2, "processor": "a processor"}
     text = length.report(record)
     assert "| 600 | 60.00 | 0.1000 | 600 | 300 | 60.0 |" in text
-    assert "length to the 1.000" in text and "20.0 MB a minute" in text
+    assert (
+        "length to the 1.000" in text
+        and "costs 0.100, 0.100 s" in text
+        and "20.0 MB a minute" in text
+    )
     pytest.importorskip("matplotlib")
     pictures.length(tmp_path / "length.png", record)
     assert (tmp_path / "length.png").stat().st_size > 10_000
