@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fastsag import audio, notation
-from fastsag.chords import chord_index, chord_tones
+from fastsag.chords import chord_tones
 from fastsag.pipeline import Accompanist
 from fastsag.take import Settings
 
@@ -53,20 +53,19 @@ def follows(samples: np.ndarray, rate: int, sheet) -> np.ndarray:
     return np.array(scores)
 
 
-@pytest.mark.parametrize(("sampler", "steps"), [("distilled", 1), ("distilled", 4), ("euler", 8)])
+@pytest.mark.parametrize(("sampler", "steps"), [("distilled", 1), ("distilled", 4)])
 def test_the_band_follows_its_chords(player, demo, sampler, steps):
     """By far better than the same chords in any other key; the voice alone and noise do not."""
     hints = notation.field("chords", CHORDS)
     made = player.accompany(demo, lead_sheet=hints, settings=Settings(sampler, steps))
     rate, sheet = made.sample_rate, made.lead_sheet
-    assert {chord_index(label) for _, label in sheet.chord_times()} >= {
-        chord_index(label) for label in ("D", "A", "Bm", "G")
-    }
+    played = {label for _, label in sheet.chord_times()}
+    assert played == {"D:maj", "A:maj", "B:min", "G:maj"}
     scores = follows(made.accompaniment[0], rate, sheet)
-    assert scores[0] > 0.35 and scores[0] > scores[1:].max() + 0.1, scores.round(2)
+    assert scores[0] > 0.6 and scores[0] > scores[1:].max() + 0.2, scores.round(2)
     noise = np.random.default_rng(0).normal(size=made.accompaniment.shape[1])
     assert abs(follows(noise, rate, sheet)[0]) < 0.1
-    assert follows(demo.samples[0], rate, sheet)[0] < scores[0] - 0.05
+    assert follows(demo.samples[0], rate, sheet)[0] < scores[0] - 0.3
 
 
 def test_the_student_plays_in_one_call_a_step(player, demo):
