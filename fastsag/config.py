@@ -7,6 +7,7 @@ of this one model. A file with `base: OTHER.yaml` holds only what it changes in 
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -158,6 +159,27 @@ class SamplerConfig(Strict):
     steps: int = 50
     guidance: float = 1.0
     guidance_rescale: float = 0.0  # 0..1: how far the spread of levels is brought back
+    guidance_interval: tuple[float, float] | None = None  # noise levels that are guided; None: all
+
+
+class DistilledConfig(Strict):
+    """A student that plays in a few steps what the solver plays in many (`fastsag distill`)."""
+
+    steps: int = 4  # where nobody says how many
+    preferred: bool = False  # it plays where nobody names a sampler
+    schedules: tuple[tuple[float, ...], ...]  # noise levels of its 1, 2, ... steps; 0 comes last
+    guidance: float = 1.0  # of its teacher: what it has learned
+    crops: int = 800  # solved by the teacher, that it learned from
+
+    @model_validator(mode="after")
+    def _schedules_fit(self) -> DistilledConfig:
+        for steps, levels in enumerate(self.schedules, 1):
+            falling = all(high > low for high, low in pairwise((*levels, 0.0)))
+            if len(levels) != steps or not falling:
+                raise ValueError(f"schedules: number {steps} needs {steps} falling levels above 0")
+        if not 1 <= self.steps <= len(self.schedules):
+            raise ValueError(f"steps: 1 to {len(self.schedules)}, as many as there are schedules")
+        return self
 
 
 class WindowConfig(Strict):
@@ -314,6 +336,7 @@ class Config(Strict):
     edm: EDMConfig = EDMConfig()
     loss: LossConfig = LossConfig()
     sampler: SamplerConfig = SamplerConfig()
+    distilled: DistilledConfig | None = None
     window: WindowConfig = WindowConfig()
     vocoder: VocosConfig | BigVGANConfig | GriffinLimConfig = GriffinLimConfig()
     training: TrainingConfig = TrainingConfig()
@@ -327,6 +350,12 @@ class Config(Strict):
                 raise ValueError(f"condition: {self.condition} needs {wanted} for {part}")
         if not reads_semantics and self.loss.semantic:
             raise ValueError("condition: mel predicts no semantics; set loss.semantic to 0")
+        return self
+
+    @model_validator(mode="after")
+    def _student_can_be_built(self) -> Config:
+        if self.distilled and (self.denoiser.kind != "dit" or self.window.overlap):
+            raise ValueError("distilled: needs denoiser.kind dit and window.overlap 0")
         return self
 
     @model_validator(mode="after")

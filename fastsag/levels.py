@@ -10,8 +10,6 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from pyloudnorm import Meter
-from scipy.signal import lfilter
 
 from fastsag.audio import pieces
 
@@ -46,6 +44,9 @@ def _channel_weights(channels: int) -> np.ndarray:
 
 def _block_power(samples: np.ndarray, rate: int) -> np.ndarray:
     """Mean square of the K-weighted signal (C, blocks): 0.4 s blocks every 0.1 s."""
+    from pyloudnorm import Meter  # with scipy.signal most of a second to import
+    from scipy.signal import lfilter
+
     # A shelf above half the sample rate would be unstable and has nothing to weight.
     filters = [stage for stage in Meter(rate)._filters.values() if stage.fc < rate / 2]
     states = [np.zeros((len(samples), 2)) for _ in filters]

@@ -152,13 +152,17 @@ class FastSAG(nn.Module):
         return projected, resampled if vocal_mel is None else resampled + vocal_mel
 
     def denoise(
-        self, conditions: Conditions, guidance: float = 1.0, rescale: float = 0.0
+        self,
+        conditions: Conditions,
+        guidance: float = 1.0,
+        rescale: float = 0.0,
+        interval: tuple[float, float] | None = None,
     ) -> Denoise:
         """The denoiser under `conditions`: (x (B, M, T), sigma (B,)) -> x0 (B, M, T).
 
         T is the frames that were asked of `condition`; what the network needs beyond them is added
         and taken off again. `guidance` 1 is the conditional model, more follows it harder; for
-        `rescale` see `guided`.
+        `rescale` and `interval` see `guided`.
         """
         padded = guided(
             self.denoiser,
@@ -167,14 +171,18 @@ class FastSAG(nn.Module):
             null=None if guidance == 1.0 else conditions.null,
             mask=conditions.mask,
             rescale=rescale,
+            interval=interval,
         )
-        size = conditions.channels.shape[-1]
+        return _unpadded(padded, conditions)
 
-        def denoise(x: Tensor, sigma: Tensor) -> Tensor:
-            frames = x.shape[-1]
-            return padded(F.pad(x, (0, size - frames)), sigma)[..., :frames]
+    @staticmethod
+    def jump(student: EDMDenoiser, conditions: Conditions) -> Denoise:
+        """A distilled `student` of this model under `conditions`, as `few_step` takes it."""
 
-        return denoise
+        def padded(x: Tensor, sigma: Tensor, following: Tensor) -> Tensor:
+            return student(x, sigma, conditions.channels, conditions.mask, following)
+
+        return _unpadded(padded, conditions)
 
     def generate(
         self,
@@ -199,11 +207,26 @@ class FastSAG(nn.Module):
         return sampler(denoise, noise * sigmas[0], sigmas, callback)
 
 
+def _unpadded(denoise: Denoise, conditions: Conditions) -> Denoise:
+    """`denoise` of padded mels as one of mels as they are."""
+    size = conditions.channels.shape[-1]
+
+    def of(x: Tensor, *levels: Tensor) -> Tensor:
+        frames = x.shape[-1]
+        return denoise(F.pad(x, (0, size - frames)), *levels)[..., :frames]
+
+    return of
+
+
+def build_student(config: Config) -> EDMDenoiser:
+    """The denoiser of `config`, told where each of its answers leads to, with fresh weights."""
+    return _denoiser(config, targeted=True)
+
+
 def build(config: Config) -> FastSAG:
     """The model that a configuration describes, with fresh weights."""
     n_mels, dim = config.mel.n_mels, config.encoder.size
     plan = PLAN_FEATURES if config.planner else 0
-    context = n_mels + 1 if config.window.context else 0
     projection: SemanticProjection | None = None
     if config.projection:
         projection = SemanticProjection(dim=dim, **config.projection.model_dump())
@@ -213,10 +236,6 @@ def build(config: Config) -> FastSAG:
         resampler = PerceiverResampler(dim=dim, n_mels=n_mels, **sizes)
     elif config.resampler:
         resampler = InterpolationResampler(n_mels)
-    sizes = config.denoiser.model_dump(exclude={"kind", "padded_frames"})
-    channels = n_mels + plan + context
-    network = _NETWORKS[config.denoiser.kind](n_mels=n_mels, condition_channels=channels, **sizes)
-    edm = config.edm
     planner = None
     if config.planner:
         sizes = config.planner.model_dump(exclude={"window"})
@@ -225,15 +244,25 @@ def build(config: Config) -> FastSAG:
         projection=projection,
         resampler=resampler,
         prior=Prior(n_mels=n_mels, plan_features=plan, **config.prior.model_dump()),
-        denoiser=EDMDenoiser(
-            network,
-            sigma_data=edm.sigma_data,
-            sigma_min=edm.sigma_min,
-            boundary=edm.boundary,
-            noise_input=edm.noise_input,
-        ),
+        denoiser=_denoiser(config),
         vocal_mel=config.condition != "semantics",
         planner=planner,
-        context=bool(context),
+        context=bool(config.window.context),
         padded_frames=getattr(config.denoiser, "padded_frames", None),
+    )
+
+
+def _denoiser(config: Config, **options: bool) -> EDMDenoiser:
+    n_mels, edm = config.mel.n_mels, config.edm
+    plan = PLAN_FEATURES if config.planner else 0
+    context = n_mels + 1 if config.window.context else 0
+    sizes = config.denoiser.model_dump(exclude={"kind", "padded_frames"}) | options
+    channels = n_mels + plan + context
+    network = _NETWORKS[config.denoiser.kind](n_mels=n_mels, condition_channels=channels, **sizes)
+    return EDMDenoiser(
+        network,
+        sigma_data=edm.sigma_data,
+        sigma_min=edm.sigma_min,
+        boundary=edm.boundary,
+        noise_input=edm.noise_input,
     )

@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -23,12 +24,13 @@ from fastsag.conditioning.decoding import decode
 from fastsag.conditioning.encoders import build_encoder, encode
 from fastsag.conditioning.encoders.melodic import MelodicEncoder, sung_until, tuning
 from fastsag.config import Config
-from fastsag.diffusion.samplers import SAMPLERS
+from fastsag.diffusion.precond import EDMDenoiser
 from fastsag.errors import UserError
 from fastsag.lead_sheet import STYLES, Hints, LeadSheet
 from fastsag.levels import mix
 from fastsag.mel import LogMel, denormalize, normalize
 from fastsag.model import FastSAG
+from fastsag.nn.compiled import Compiled
 from fastsag.rollout import Rollout
 from fastsag.take import Accompaniment, Settings, Stopwatch, describe
 from fastsag.windows import join, spans
@@ -61,6 +63,8 @@ class Accompanist:
         name: str = "unnamed",
         device: torch.device | str = "cpu",
         precision: str = "fp32",
+        compile: bool = False,
+        student: EDMDenoiser | None = None,
     ) -> None:
         self.config, self.name = config, name
         self.device, self.precision = torch.device(device), precision
@@ -69,25 +73,47 @@ class Accompanist:
         self.encoder.to(self.device)
         self.model = model.to(self.device).eval()
         self.vocoder = vocoder.to(self.device).eval()
+        self.student = None if student is None else student.to(self.device).eval()
+        if compile:
+            for denoiser in filter(None, (self.model.denoiser, self.student)):
+                denoiser.network = Compiled(denoiser.network)
 
     @classmethod
     def from_pretrained(
-        cls, name_or_path: str | Path = "compact", device: str = "auto", precision: str = "auto"
+        cls,
+        name_or_path: str | Path = "compact",
+        device: str = "auto",
+        precision: str = "auto",
+        compile: bool = False,
     ) -> Accompanist:
         """Load a checkpoint by name or folder.
+
+        Args:
+            precision: "fp32", "bf16", or "auto": bf16 on CUDA alone.
+            compile: the denoiser, by `torch.compile`; pays on a GPU and for many recordings.
 
         Raises:
             UserError: unknown checkpoint, absent device, unknown precision.
         """
         where = checkpoint.device_of(device)
-        if precision not in ("auto", "fp32", "bf16"):
-            raise UserError(f"--precision {precision}: unknown; choose auto, fp32 or bf16")
-        if precision == "auto":
-            precision = "bf16" if where.type == "cuda" else "fp32"
         config, model, vocoder = checkpoint.load(name_or_path)
+        precision = checkpoint.precision_of(precision, where, config)
         return cls(
-            config, model, vocoder, name=str(name_or_path), device=where, precision=precision
+            config,
+            model,
+            vocoder,
+            name=str(name_or_path),
+            device=where,
+            precision=precision,
+            compile=compile,
+            student=checkpoint.load_student(name_or_path, model),
         )
+
+    def _half(self, part: nn.Module) -> AbstractContextManager[object]:
+        """Half precision where it was asked for and `part` bears it."""
+        if self.precision == "bf16" and getattr(part, "bf16", False):
+            return torch.autocast(self.device.type, torch.bfloat16)
+        return nullcontext()
 
     def prepare(self, recording: Recording, tuning: float = 0.0) -> np.ndarray:
         """A recording -> mono samples (N,) at the model's rate and its encoder's level.
@@ -100,7 +126,8 @@ class Accompanist:
 
     def semantics(self, voice: np.ndarray) -> Tensor:
         """Prepared samples (N,) -> semantics (S, D)."""
-        return encode(self.encoder, voice, self.device)
+        with self._half(self.encoder):
+            return encode(self.encoder, voice, self.device)
 
     def tuning(self, semantics: Tensor) -> float:
         """How many cents the singer is sharp, from semantics (S, D); 0 where that is not clear."""
@@ -185,14 +212,13 @@ class Accompanist:
         take = Rollout(
             model=self.model,
             config=config,
-            sampler=settings.sampler or config.sampler.name,
-            steps=settings.steps or config.sampler.steps,
-            guidance=config.sampler.guidance if settings.guidance is None else settings.guidance,
+            way=settings.way(config),
             seed=settings.seed,
             device=self.device,
             bf16=self.precision == "bf16",
             frames_of=frames_of,
             lost=encoder.lost,
+            student=self.student,
         )
         total = frames or round(len(semantics) / encoder.rate_hz * config.mel.frame_rate)
 
@@ -216,7 +242,8 @@ class Accompanist:
         windows = spans(total, piece, 2 * _MARGIN_FRAMES)
         for index, window in enumerate(windows):
             part = torch.from_numpy(mel[:, window.start : window.stop]).unsqueeze(0)
-            samples = self.vocoder(part.to(self.device))[0].float().cpu().numpy()
+            with self._half(self.vocoder):
+                samples = self.vocoder(part.to(self.device))[0].float().cpu().numpy()
             half = _MARGIN_FRAMES if window.known else 0
             trimmed = window._replace(start=window.start + half, known=window.known - half)
             in_samples = type(window)(*(edge * hop for edge in trimmed))
@@ -247,10 +274,7 @@ class Accompanist:
             UserError: the input cannot be used, or a setting is unknown.
         """
         settings = settings or Settings()
-        if settings.sampler is not None and settings.sampler not in SAMPLERS:
-            raise UserError(
-                f"--sampler {settings.sampler}: unknown; choose one of {', '.join(SAMPLERS)}"
-            )
+        settings.way(self.config)  # what cannot be done is said before any work
         watch = Stopwatch()
         recording = source if isinstance(source, Recording) else audio.read(source)
         watch.lap("read")

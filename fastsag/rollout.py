@@ -17,11 +17,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fastsag.config import Config, PerceiverConfig
-from fastsag.diffusion.samplers import SAMPLERS, Denoise
+from fastsag.diffusion.precond import EDMDenoiser
+from fastsag.diffusion.samplers import SAMPLERS, Denoise, Sampler, few_step
+from fastsag.diffusion.sampling import Way
 from fastsag.diffusion.schedule import karras_sigmas
 from fastsag.lead_sheet import LeadSheet
 from fastsag.mel import silence
-from fastsag.model import FastSAG
+from fastsag.model import Conditions, FastSAG
 from fastsag.windows import Window, join, spans, tiles
 
 Tick = Callable[[int, int], None]  # denoiser steps done, steps in all
@@ -33,21 +35,20 @@ _FADE_FRAMES = 32
 class Rollout:
     """What is generated with: the model, its configuration and one take's settings.
 
-    sampler, steps, guidance, seed: as in `Settings`, resolved. bf16: compute in half precision.
-    frames_of: mel frames -> semantic frames of that time. lost: how many fewer the encoder gives
-    for one window.
+    way, seed: as in `Settings`, resolved. bf16: compute in half precision. frames_of: mel frames ->
+    semantic frames of that time. lost: how many fewer the encoder gives for one window. student:
+    plays where the way is distilled.
     """
 
     model: FastSAG
     config: Config
-    sampler: str
-    steps: int
-    guidance: float
+    way: Way
     seed: int
     device: torch.device
     bf16: bool
     frames_of: Callable[[int], int]
     lost: int
+    student: EDMDenoiser | None = None
 
     def __call__(
         self,
@@ -66,9 +67,25 @@ class Rollout:
 
     def sigmas(self) -> Tensor:
         """The noise levels of this take."""
-        edm = self.config.edm
-        levels = karras_sigmas(self.steps, edm.sigma_min, edm.sigma_max, edm.rho, edm.levels)
-        return levels.to(self.device)
+        edm, student, steps = self.config.edm, self.config.distilled, self.way.steps
+        # On the CPU: a sampler reads them, and a GPU would have to be waited for.
+        if self.way.distilled and student is not None:
+            return torch.tensor([*student.schedules[steps - 1], 0.0])
+        return karras_sigmas(steps, edm.sigma_min, edm.sigma_max, edm.rho, edm.levels)
+
+    def sampler(self) -> Sampler:
+        """Takes what `denoise` gives."""
+        return few_step if self.way.distilled else SAMPLERS[self.way.sampler]
+
+    def denoise(self, conditions: Conditions) -> Denoise:
+        """The student or the guided denoiser under `conditions`."""
+        if self.way.distilled:
+            assert self.student is not None
+            return self.model.jump(self.student, conditions)
+        sampler = self.config.sampler
+        return self.model.denoise(
+            conditions, self.way.guidance, sampler.guidance_rescale, sampler.guidance_interval
+        )
 
     def noise(self, frames: int, rng: torch.Generator) -> Tensor:
         """Standard normal (1, M, frames), the same on every device."""
@@ -109,6 +126,7 @@ def _continued(
     mel = np.zeros((config.mel.n_mels, total), dtype=np.float32)
     prior = np.zeros_like(mel)
     rng = torch.Generator().manual_seed(take.seed)
+    expected = take.way.steps * len(windows)
     for index, window in enumerate(windows):
         frames = window.stop - window.start
         fixed = isinstance(config.resampler, PerceiverConfig)
@@ -121,17 +139,17 @@ def _continued(
             known = torch.from_numpy(mel[:, window.start : window.start + window.known])
             marked = torch.cat([known, torch.ones(1, window.known)])
             context = F.pad(marked, (0, size - window.known)).unsqueeze(0).to(take.device)
-        done = index * take.steps
+        done = index * take.way.steps
         with take.precision():
             plan = take.plan(sheet, window.start, frames, size)
             heard = take.voice(vocal_mel, window.start, frames, size)
             conditions = model.condition(_batch(part, take.device), size, plan, context, heard)
             out = model.generate(
-                model.denoise(conditions, take.guidance, config.sampler.guidance_rescale),
+                take.denoise(conditions),
                 take.noise(size, rng),
                 take.sigmas(),
-                SAMPLERS[take.sampler],
-                lambda step, *_, done=done: tick(done + step + 1, take.steps * len(windows)),
+                take.sampler(),
+                lambda step, *_, done=done: tick(done + step + 1, expected),
             )
         for whole, part in ((prior, conditions.prior), (mel, out)):
             join(whole, part[0, :, :frames].float().cpu().numpy(), window, _FADE_FRAMES)
@@ -164,9 +182,9 @@ def _joint(
             heard = take.voice(vocal_mel, window.start, size, size)
             conditions = model.condition(_batch(part, take.device), size, plan, vocal_mel=heard)
         priors.append(conditions.prior[..., :size].float())
-        parts.append(model.denoise(conditions, take.guidance, config.sampler.guidance_rescale))
+        parts.append(take.denoise(conditions))
     merge = _Merge(windows, config.window.overlap, take.device)
-    calls, expected = 0, len(windows) * take.steps * (2 if take.sampler == "heun" else 1)
+    calls, expected = 0, len(windows) * take.way.steps * (2 if take.way.sampler == "heun" else 1)
 
     def denoise(x: Tensor, sigma: Tensor) -> Tensor:
         nonlocal calls
@@ -179,7 +197,7 @@ def _joint(
         return merge(pieces)
 
     noise, sigmas = take.noise(length, rng), take.sigmas()
-    out = model.generate(denoise, noise, sigmas, SAMPLERS[take.sampler])
+    out = model.generate(denoise, noise, sigmas, take.sampler())
     tick(expected, expected)
     prior, mel = (part[0, :, :total].cpu().numpy() for part in (merge(priors), out))
     return prior, mel

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import platform
 import time
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import torch
 
 from fastsag.audio import Recording
 from fastsag.config import Config
+from fastsag.diffusion.sampling import Way, way_of
 from fastsag.lead_sheet import LeadSheet
 from fastsag.levels import Mix
 from fastsag.version import __version__
@@ -22,8 +24,8 @@ from fastsag.windows import spans, tiles
 class Settings:
     """How to generate. None takes the checkpoint's default.
 
-    sampler: name in `SAMPLERS`. steps: sampler steps. guidance: 1 is none. seed: of noise and
-    style. style: one of `STYLES`; None lets the seed choose.
+    sampler: name in `SAMPLERS`, or "distilled". steps: sampler steps. guidance: 1 is none. seed: of
+    noise and style. style: one of `STYLES`; None lets the seed choose.
     """
 
     sampler: str | None = None
@@ -31,6 +33,10 @@ class Settings:
     guidance: float | None = None
     seed: int = 0
     style: str | None = None
+
+    def way(self, config: Config) -> Way:
+        """Sampler, steps and guidance under a checkpoint's configuration; see `way_of`."""
+        return way_of(config, self.sampler, self.steps, self.guidance)
 
 
 @dataclass(frozen=True)
@@ -84,18 +90,15 @@ def describe(
         mixed: the result.
         frames: T, mel frames in all.
     """
-    sampler, window = config.sampler, config.window
+    window = config.window
     if window.overlap:
         windows = tiles(frames, window.frames, window.overlap)
     else:
         windows = spans(frames, window.frames, window.context)
     stretch = 2 ** (sheet.tuning / 1200) if sheet else 1.0  # frames are of the voice at A440
     joins = [(part.start + part.known) / config.mel.frame_rate / stretch for part in windows[1:]]
-    guidance = sampler.guidance if settings.guidance is None else settings.guidance
     return {
-        "sampler": settings.sampler or sampler.name,
-        "steps": settings.steps or sampler.steps,
-        "guidance": guidance,
+        **dataclasses.asdict(settings.way(config)),
         "windows": len(windows),
         "joins_seconds": [round(join, 3) for join in joins],
         **common_record(recording, settings.seed, seconds, mixed),

@@ -15,6 +15,7 @@ from fastsag.model import build
 from fastsag.pipeline import Accompanist
 from fastsag.take import Settings
 from fastsag.vocoder import build_vocoder
+from fastsag.vocoder.bigvgan import BigVGAN
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 
@@ -117,3 +118,20 @@ def test_checkpoints_round_trip_and_fit(accompanist, tmp_path):
 def test_an_unknown_checkpoint_lists_the_known_ones():
     with pytest.raises(UserError, match="unknown checkpoint"):
         Accompanist.from_pretrained("nonesuch")
+
+
+def test_half_precision_reaches_the_vocoder_that_bears_it(accompanist):
+    """BigVGAN, but not a network that does not say it may be computed so."""
+    torch.manual_seed(0)
+    config = accompanist.config
+    vocoder = BigVGAN(channels=64)
+    mel = np.random.default_rng(0).normal(-5, 1, (100, 20)).astype(np.float32)
+    waves = {}
+    for precision in ("fp32", "bf16"):
+        made = Accompanist(config, accompanist.model, vocoder, precision=precision)
+        waves[precision] = made.waveform(mel)
+    error = np.abs(waves["fp32"] - waves["bf16"]).std() / waves["fp32"].std()
+    assert 0 < error < 0.05
+    plain = build_vocoder(config.vocoder, config.mel)
+    half = Accompanist(config, accompanist.model, plain, precision="bf16")
+    assert (half.waveform(mel) == accompanist.waveform(mel)).all()

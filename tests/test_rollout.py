@@ -5,6 +5,7 @@ from itertools import pairwise
 import torch
 
 from fastsag.config import Config
+from fastsag.diffusion.sampling import Way
 from fastsag.model import build
 from fastsag.rollout import Rollout, _Merge
 from fastsag.windows import tiles
@@ -33,9 +34,7 @@ def take(config: Config, seed: int = 0) -> Rollout:
     return Rollout(
         model=build(config).eval(),
         config=config,
-        sampler="euler",
-        steps=config.sampler.steps,
-        guidance=1.0,
+        way=Way("euler", config.sampler.steps, guidance=1.0),
         seed=seed,
         device=torch.device("cpu"),
         bf16=False,

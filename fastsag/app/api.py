@@ -56,6 +56,15 @@ class Precision(StrEnum):
     bf16 = "bf16"
 
 
+class Sampler(StrEnum):
+    """Of the denoiser."""
+
+    euler = "euler"
+    heun = "heun"
+    dpmpp_2m = "dpmpp_2m"
+    distilled = "distilled"
+
+
 class AccompanyForm(BaseModel):
     """A voice and what is wished of its band; what is left out is heard from the voice."""
 
@@ -68,6 +77,7 @@ class AccompanyForm(BaseModel):
     style: str | None = Field(
         None, description="Chosen by the seed if left out.", json_schema_extra={"enum": [*STYLES]}
     )
+    sampler: Sampler | None = Field(None, description="`distilled` plays in one to four steps.")
     steps: int | None = Field(None, ge=1, le=MOST_STEPS, description="Sampler steps.")
     guidance: float | None = Field(None, ge=0, le=20, description="1 is none.")
     level_db: float = Field(-3.0, ge=-40, le=20, description="Band against voice, in LU.")
@@ -106,7 +116,12 @@ class AccompanyForm(BaseModel):
         return Order(
             checkpoint=self.checkpoint,
             precision=self.precision.value,
-            settings=Settings(steps=self.steps, guidance=self.guidance, seed=self.seed),
+            settings=Settings(
+                sampler=None if self.sampler is None else self.sampler.value,
+                steps=self.steps,
+                guidance=self.guidance,
+                seed=self.seed,
+            ),
             hints=self.hints(),
             level_db=self.level_db,
         )

@@ -123,7 +123,7 @@ def _inputs(gr: Any, page: Page) -> list[Any]:
             value=0,
             step=1,
             label="Steps",
-            info="0 is what the checkpoint likes best",
+            info="0 is what the checkpoint likes best; few are quick, many are careful",
         )
         seed = gr.Number(0, label="Seed", info="Same seed, same band", precision=0, minimum=0)
         level = gr.Slider(

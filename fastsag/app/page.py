@@ -167,7 +167,7 @@ class Page:
             accompanist = await asyncio.to_thread(
                 service.accompanist, order.checkpoint, order.precision
             )
-            steps = order.settings.steps or accompanist.config.sampler.steps
+            steps = order.settings.way(accompanist.config).steps
             job = visit.job = service.submit(voice, visit.song, folder, order)
             yield self._busy(view.progress(service.worker.progress(job), steps))
             while not job.future.done():

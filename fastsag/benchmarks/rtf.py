@@ -81,7 +81,7 @@ def rtf(
             device,
             _part(progress, "paper"),
         )
-    sampler = accompanist.config.sampler
+    way = settings.way(accompanist.config)
     return {
         "kind": "rtf",
         "checkpoint": accompanist.name,
@@ -90,8 +90,8 @@ def rtf(
         "warmups": warmups,
         "batch": 1,
         "precision": accompanist.precision,
-        "sampler": settings.sampler or sampler.name,
-        "steps": settings.steps or sampler.steps,
+        "sampler": way.sampler,
+        "steps": way.steps,
         "network_evaluations": evaluations,
         "load_seconds": load_seconds,
         "practice": {
@@ -107,18 +107,22 @@ def rtf(
 
 
 def count_evaluations(accompanist: Accompanist, run: Callable[[], None]) -> int:
-    """How many times one run calls the denoiser's network."""
+    """How often one run evaluates the network of the denoiser or its student; a pair counts two."""
     calls = 0
 
-    def count(*_: Any) -> None:
+    def count(_: Any, inputs: tuple[Any, ...]) -> None:
         nonlocal calls
-        calls += 1
+        calls += len(inputs[0])
 
-    handle = accompanist.model.denoiser.network.register_forward_pre_hook(count)
+    denoisers = (accompanist.model.denoiser, accompanist.student)
+    handles = [
+        denoiser.network.register_forward_pre_hook(count) for denoiser in denoisers if denoiser
+    ]
     try:
         run()
     finally:
-        handle.remove()
+        for handle in handles:
+            handle.remove()
     return calls
 
 

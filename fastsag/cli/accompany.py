@@ -11,7 +11,7 @@ import typer
 
 from fastsag.cli import outputs
 from fastsag.cli.outputs import Format, Job
-from fastsag.diffusion.samplers import SAMPLERS
+from fastsag.diffusion.samplers import DISTILLED, SAMPLERS
 from fastsag.errors import UserError
 from fastsag.lead_sheet import STYLES, Hints
 
@@ -27,10 +27,18 @@ def accompany(
         str, typer.Option(metavar="NAME_OR_PATH", help="A bundled checkpoint or a folder.")
     ] = "compact",
     sampler: Annotated[
-        str | None, typer.Option(help=f"One of {', '.join(SAMPLERS)}. [default: checkpoint's]")
+        str | None,
+        typer.Option(
+            help=f"One of {', '.join((*SAMPLERS, DISTILLED))}; the last plays in a few steps, if "
+            "the checkpoint has a student (`fastsag distill`). [default: checkpoint's]"
+        ),
     ] = None,
     steps: Annotated[
-        int | None, typer.Option(min=1, help="Sampler steps. [default: checkpoint's]")
+        int | None,
+        typer.Option(
+            min=1,
+            help="Each a call of the network, with guidance two. [default: checkpoint's]",
+        ),
     ] = None,
     guidance: Annotated[
         float | None,
@@ -74,6 +82,9 @@ def accompany(
     ] = -3.0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = "auto",
+    compile: Annotated[
+        bool, typer.Option("--compile", help="Compile the denoiser first: minutes, once a run.")
+    ] = False,
     format: Annotated[Format, typer.Option(help="Format of the audio files.")] = Format.wav,
     plot: Annotated[
         bool, typer.Option("--plot", help="Also draw DIR/<stem>.png: voice, prior, mel.")
@@ -130,7 +141,7 @@ def accompany(
     from fastsag.take import Settings
 
     voices = _Voices(separator, device) if separate else None
-    accompanist = Accompanist.from_pretrained(checkpoint, device, precision)
+    accompanist = Accompanist.from_pretrained(checkpoint, device, precision, compile)
 
     def play(job: Job) -> None:
         settings = Settings(sampler, steps, guidance, seed + job.take)

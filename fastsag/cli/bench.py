@@ -8,11 +8,18 @@ from typing import Annotated
 
 import typer
 
+from fastsag.cli.bench_plans import plans
+from fastsag.cli.bench_scale import length, start
 from fastsag.cli.bench_singsong import singsong
+from fastsag.cli.bench_steps import steps as bench_steps
 from fastsag.cli.progress import tell
 
 app = typer.Typer(help="Measure speed and memory.", no_args_is_help=True)
+app.command()(plans)
+app.command()(length)
+app.command()(start)
 app.command()(singsong)
+app.command(name="steps")(bench_steps)
 
 
 @app.callback()

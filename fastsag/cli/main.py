@@ -12,6 +12,7 @@ from fastsag.cli.app import app as serve_app
 from fastsag.cli.bench import app as bench_app
 from fastsag.cli.checkpoint import app as checkpoint_app
 from fastsag.cli.data import app as data_app
+from fastsag.cli.distill import distill
 from fastsag.cli.evaluate import app as evaluate_app
 from fastsag.cli.finetune import finetune
 from fastsag.cli.lead_sheet import lead_sheet
@@ -42,6 +43,7 @@ app.add_typer(data_app, name="data")
 app.command()(train)
 app.command(name="train-vocoder")(train_vocoder)
 app.command()(finetune)
+app.command()(distill)
 app.add_typer(evaluate_app, name="evaluate")
 app.add_typer(listen_app, name="listen")
 app.add_typer(bench_app, name="bench")

@@ -7,7 +7,6 @@ peak and its phase the angle there; what remains after demodulation is how the s
 from __future__ import annotations
 
 import numpy as np
-from scipy.ndimage import gaussian_filter1d
 
 from fastsag.chords import CHORDS, NO_CHORD, key_index, key_name, moved
 from fastsag.conditioning.planner import METRES, PlanFrames
@@ -163,6 +162,8 @@ def beat_times(phasor: np.ndarray, rate_hz: float, duration: float) -> tuple[np.
     tempo_hz = frequency[np.argmax(np.where(allowed, spectrum, -1))]
     times = (np.arange(len(phasor)) + 0.5) / rate_hz
     residual = phasor * np.exp(-2j * np.pi * tempo_hz * times)
+    from scipy.ndimage import gaussian_filter1d  # slow to import
+
     drift = gaussian_filter1d(residual.real, _DRIFT_SECONDS * rate_hz, mode="nearest")
     drift = drift + 1j * gaussian_filter1d(residual.imag, _DRIFT_SECONDS * rate_hz, mode="nearest")
     phase = np.unwrap(np.angle(drift)) / (2 * np.pi)

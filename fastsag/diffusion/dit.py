@@ -26,6 +26,8 @@ class DiT(nn.Module):
         width, depth, heads: of the transformer.
         patch: frames a token.
         head_blocks: ConvNeXt blocks after the transformer.
+        targeted: the network is also told the noise level that its answer leads to, as a distilled
+            one must be (`samplers.few_step`).
     """
 
     def __init__(
@@ -38,6 +40,7 @@ class DiT(nn.Module):
         heads: int,
         patch: int,
         head_blocks: int,
+        targeted: bool = False,
     ) -> None:
         super().__init__()
         self.patch = patch
@@ -46,6 +49,12 @@ class DiT(nn.Module):
         self.level = nn.Sequential(
             nn.Linear(_LEVEL_FEATURES, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU()
         )
+        self.target: nn.Sequential | None = None
+        if targeted:
+            self.target = nn.Sequential(
+                nn.Linear(_LEVEL_FEATURES, width), nn.SiLU(), nn.Linear(width, width)
+            )
+            _silence(self.target[-1])  # so that it begins as the network it is distilled from
         self.body = Transformer(width=width, depth=depth, heads=heads, modulated=True)
         self.expand = nn.Linear(width, width * patch)
         self.skip = nn.Conv1d(inputs, width, 3, padding=1)
@@ -53,13 +62,23 @@ class DiT(nn.Module):
             *(ConvNeXtBlock(width, 2 * width) for _ in range(head_blocks)),
             nn.Conv1d(width, n_mels, 1),
         )
-        last = self.head[-1]
-        assert isinstance(last, nn.Conv1d) and last.bias is not None
-        nn.init.zeros_(last.weight)
-        nn.init.zeros_(last.bias)
+        _silence(self.head[-1])
 
-    def forward(self, x: Tensor, mask: Tensor | None, condition: Tensor, c_noise: Tensor) -> Tensor:
-        """`mask` (B, 1, T) is 0 at frames that do not exist; None means that all do."""
+    def forward(
+        self,
+        x: Tensor,
+        mask: Tensor | None,
+        condition: Tensor,
+        c_noise: Tensor,
+        remaining: Tensor | None = None,
+    ) -> Tensor:
+        """One evaluation.
+
+        Args:
+            mask: (B, 1, T), 0 at frames that do not exist; None means that all do.
+            remaining: (B,) share of the noise that is left where the answer leads to, 0..1, for a
+                network that is `targeted`.
+        """
         frames = x.shape[-1]
         inputs = torch.cat([x, condition], dim=1)
         inputs = F.pad(inputs, (0, -frames % self.patch))
@@ -69,7 +88,17 @@ class DiT(nn.Module):
             keep = F.max_pool1d(F.pad(mask, (0, -frames % self.patch)), self.patch)[:, 0] > 0
         tokens = self.embed(inputs).transpose(1, 2)
         level = self.level(sinusoidal(c_noise, _LEVEL_FEATURES).to(x.dtype))
+        if self.target is not None:
+            assert remaining is not None
+            level = level + self.target(sinusoidal(remaining, _LEVEL_FEATURES).to(x.dtype))
         tokens = self.body(tokens, level, keep)
         fine = self.expand(tokens).unflatten(-1, (-1, self.patch))  # (B, L, W, patch)
         fine = fine.transpose(1, 2).flatten(2)  # (B, W, L * patch)
         return self.head(fine + self.skip(inputs))[..., :frames]
+
+
+def _silence(layer: nn.Module) -> None:
+    """Let a layer begin by adding nothing."""
+    assert isinstance(layer, nn.Conv1d | nn.Linear) and layer.bias is not None
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)

@@ -62,15 +62,25 @@ class EDMDenoiser(nn.Module):
         self.epsilon = sigma_min if boundary == "consistency" else 0.0
 
     def forward(
-        self, x: Tensor, sigma: Tensor, condition: Tensor, mask: Tensor | None = None
+        self,
+        x: Tensor,
+        sigma: Tensor,
+        condition: Tensor,
+        mask: Tensor | None = None,
+        target: Tensor | None = None,
     ) -> Tensor:
         """Noisy x (B, M, T) at levels sigma (B,) -> estimate of the clean mel (B, M, T).
 
-        Frames where `mask` (B, 1, T) is zero are padding: there the estimate is c_skip x.
+        Frames where `mask` (B, 1, T) is zero are padding: there the estimate is c_skip x. A network
+        that was distilled is told the levels `target` (B,) that the sampler goes to with it.
         """
         level = sigma[:, None, None]
-        scaled = c_in(level, self.sigma_data) * x
-        predicted = self.network(scaled, mask, condition, c_noise(sigma, self.noise_input))
+        inputs = (c_in(level, self.sigma_data) * x, mask, condition)
+        noise = c_noise(sigma, self.noise_input)
+        if target is None:
+            predicted = self.network(*inputs, noise)
+        else:
+            predicted = self.network(*inputs, noise, target / sigma)
         skip = c_skip(level, self.sigma_data, self.epsilon)
         return skip * x + c_out(level, self.sigma_data, self.epsilon) * predicted
 
@@ -83,13 +93,16 @@ def guided(
     null: Tensor | None = None,
     mask: Tensor | None = None,
     rescale: float = 0.0,
+    interval: tuple[float, float] | None = None,
 ) -> Denoise:
     """Bind a condition: the function of (x, sigma) that a sampler takes.
 
     Classifier-free guidance (Ho and Salimans 2022): D_uncond + scale (D_cond - D_uncond), where
-    D_uncond sees the `null` condition. At scale 1 that is D_cond, in one call instead of two.
+    D_uncond sees the `null` condition, in one batch with D_cond. At scale 1 that is D_cond alone.
     Guidance widens the range of levels; `rescale` (phi of Lin et al. 2024, section 3.4) is the
-    share in which the spread over (M, T) is brought back to D_cond's.
+    share in which the spread over (M, T) is brought back to D_cond's. Outside of the noise levels
+    `interval`, lowest and highest, there is no guidance and thus one call (Kynkäänniemi et al.
+    2024); to choose by level, a GPU must be waited for.
 
     Raises:
         ValueError: a scale other than 1 without a null condition.
@@ -97,11 +110,17 @@ def guided(
     if scale != 1.0 and null is None:
         raise ValueError(f"guidance at scale {scale} needs a null condition")
 
+    if scale == 1.0 or null is None:
+        return lambda x, sigma: denoiser(x, sigma, condition, mask)
+    both = torch.cat([condition, null])
+    masks = None if mask is None else torch.cat([mask, mask])
+
     def denoise(x: Tensor, sigma: Tensor) -> Tensor:
-        conditional = denoiser(x, sigma, condition, mask)
-        if scale == 1.0 or null is None:
-            return conditional
-        out = torch.lerp(denoiser(x, sigma, null, mask), conditional, scale)
+        if interval is not None and not interval[0] <= float(sigma[0]) <= interval[1]:
+            return denoiser(x, sigma, condition, mask)
+        twice = denoiser(torch.cat([x, x]), torch.cat([sigma, sigma]), both, masks)
+        conditional, unconditional = twice.chunk(2)
+        out = torch.lerp(unconditional, conditional, scale)
         if rescale == 0.0:
             return out
         mean = out.mean((1, 2), keepdim=True)

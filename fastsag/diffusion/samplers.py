@@ -18,7 +18,7 @@ from itertools import pairwise
 
 from torch import Tensor
 
-Denoise = Callable[[Tensor, Tensor], Tensor]
+Denoise = Callable[..., Tensor]
 Callback = Callable[[int, float, Tensor, Tensor], None]
 Sampler = Callable[..., Tensor]
 
@@ -71,6 +71,22 @@ def dpmpp_2m(
     return x
 
 
+def few_step(jump: Denoise, x: Tensor, sigmas: Tensor, callback: Callback | None = None) -> Tensor:
+    """A distilled denoiser's steps: one call each, which knows the level that it leads to.
+
+    Args:
+        jump: (x (B, M, T), sigma (B,), the level that follows (B,)) -> x0 (B, M, T), of which the
+            straight line from x passes the teacher's state at the level that follows.
+    """
+    for i, sigma, following in _steps(sigmas):
+        x0 = jump(x, *(x.new_full((x.shape[0],), level) for level in (sigma, following)))
+        if callback:
+            callback(i, sigma, x, x0)
+        x = _towards(x0, x, following / sigma)
+    return x
+
+
+DISTILLED = "distilled"  # the name of `few_step`, for what has a student to jump with
 SAMPLERS: dict[str, Sampler] = {"euler": euler, "heun": heun, "dpmpp_2m": dpmpp_2m}
 
 

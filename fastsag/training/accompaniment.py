@@ -56,13 +56,7 @@ class AccompanimentTraining(lightning.LightningModule):
         """One denoising of each item at a random noise level; `seed` and the item choose it."""
         edm, mel = self.config.edm, batch["mel"]
         draws = Draws(seed, batch["item"], mel.device)
-        plan = context = None
-        if self.model.planner is not None:
-            plan = _drop_style(batch["plan"], draws)
-        if self.model.context:
-            context = _context(mel, self.config.window.context, draws)
-        heard = batch["vocal_mel"] if self.model.vocal_mel else None
-        conditions = self.model.condition(batch["voice"], mel.shape[-1], plan, context, heard)
+        conditions = self.conditions(batch, draws)
         pad = conditions.channels.shape[-1] - mel.shape[-1]
         target = torch.nn.functional.pad(mel, (0, pad))
         channels = conditions.channels
@@ -72,6 +66,17 @@ class AccompanimentTraining(lightning.LightningModule):
         noisy = target + draws.normal(target.shape[1:]) * sigma[:, None, None]
         denoised = self.model.denoiser(noisy, sigma, channels, conditions.mask)
         return Estimate(conditions, target, sigma, denoised)
+
+    def conditions(self, batch: dict[str, Tensor], draws: Draws) -> Conditions:
+        """What the denoiser is told of a batch, some of it left out at random."""
+        mel = batch["mel"]
+        plan = context = None
+        if self.model.planner is not None:
+            plan = _drop_style(batch["plan"], draws)
+        if self.model.context:
+            context = _context(mel, self.config.window.context, draws)
+        heard = batch["vocal_mel"] if self.model.vocal_mel else None
+        return self.model.condition(batch["voice"], mel.shape[-1], plan, context, heard)
 
     def terms(self, batch: dict[str, Tensor], estimate: Estimate) -> dict[str, Tensor]:
         """The named losses (Eq. 9-11)."""

@@ -23,6 +23,7 @@ from fastsag.vocoder.griffin_lim import GriffinLim
 FOLDER = "previews"
 _ITERATIONS = 32  # Griffin-Lim: the mel is judged here, whatever vocoder will sound it
 _PEAK = 0.7
+_SOUNDED = ("voice", "generated", "truth")
 
 
 class Previews(Callback):
@@ -59,7 +60,7 @@ class Previews(Callback):
                 name: denormalize(value[index].float().cpu(), self.config.mel)
                 for name, value in mels.items()
             }
-            self._show(trainer, index, parts)
+            show(trainer, self.folder, index, self.config, parts, self.vocoder, _SOUNDED)
 
     def _generate(
         self, module: AccompanimentTraining, batch: dict[str, Tensor]
@@ -76,30 +77,75 @@ class Previews(Callback):
         rng = torch.Generator().manual_seed(VALIDATION_SEED)
         noise = torch.randn(mel.shape, generator=rng).to(mel.device)
         levels = karras_sigmas(sampler.steps, edm.sigma_min, edm.sigma_max, edm.rho, edm.levels)
-        denoise = model.denoise(conditions, sampler.guidance, sampler.guidance_rescale)
+        denoise = model.denoise(
+            conditions, sampler.guidance, sampler.guidance_rescale, sampler.guidance_interval
+        )
         made = model.generate(denoise, noise, levels.to(mel.device), SAMPLERS[sampler.name])
         return conditions.prior[..., : mel.shape[-1]], made
 
-    def _show(self, trainer: Any, index: int, mels: dict[str, Tensor]) -> None:
-        """One crop: log mels (M, T) by name -> files and TensorBoard."""
-        step, config = trainer.global_step, self.config.mel
-        stem = f"{step:07d}-{index}"
-        picture = self.folder / f"{stem}.png"
-        panels = {name: mel.numpy() for name, mel in mels.items()}
-        hop_seconds = 1 / config.frame_rate
-        title = f"step {step}, held-out crop {index}"
-        mel_panels(picture, panels, hop_seconds, title, band_centres(config))
-        sounds = {
-            name: self.vocoder(mels[name][None])[0] for name in ("voice", "generated", "truth")
-        }
+
+class StudentPreviews(Callback):
+    """What a distilled student makes of held-out crops, beside its teacher, at each validation.
+
+    Writes STEP-I.png (prior, teacher, student in all its numbers of steps) and STEP-I.{teacher,
+    1-step,...}.wav to the run's `previews` folder and shows both in TensorBoard.
+    """
+
+    def __init__(
+        self, config: Config, held_out: Dataset[dict[str, Tensor]], out: Path, count: int
+    ) -> None:
+        self.config, self.folder = config, out / FOLDER
+        self.held_out, self.count = held_out, count
+        self.vocoder = GriffinLim(config.mel, _ITERATIONS)
+
+    def on_validation_epoch_end(self, trainer: Any, module: Any) -> None:
+        if not self.count or not trainer.is_global_zero:
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        batch = default_collate([self.held_out[index] for index in range(self.count)])
+        batch = {name: value.to(module.device) for name, value in batch.items()}
+        mels = {"prior": batch["channels"][:, : self.config.mel.n_mels], "teacher": batch["mel"]}
+        with torch.no_grad(), trainer.precision_plugin.forward_context():
+            for steps in range(len(module.distilled.schedules), 0, -1):
+                mels[f"{steps}-step"] = module.play(batch["channels"], batch["noise"], steps)
+        for index in range(self.count):
+            parts = {
+                name: denormalize(value[index].float().cpu(), self.config.mel)
+                for name, value in mels.items()
+            }
+            names = tuple(name for name in parts if name != "prior")
+            show(trainer, self.folder, index, self.config, parts, self.vocoder, names)
+
+
+def show(
+    trainer: Any,
+    folder: Path,
+    index: int,
+    config: Config,
+    mels: dict[str, Tensor],
+    vocoder: GriffinLim,
+    sounded: tuple[str, ...],
+) -> None:
+    """One crop: log mels (M, T) by name -> files and TensorBoard.
+
+    Those in `sounded` are heard; with both "voice" and "generated", so is their mix.
+    """
+    step, mel = trainer.global_step, config.mel
+    stem = f"{step:07d}-{index}"
+    picture = folder / f"{stem}.png"
+    panels = {name: part.numpy() for name, part in mels.items()}
+    title = f"step {step}, held-out crop {index}"
+    mel_panels(picture, panels, 1 / mel.frame_rate, title, band_centres(mel))
+    sounds = {name: vocoder(mels[name][None])[0] for name in sounded}
+    if {"voice", "generated"} <= sounds.keys():
         sounds["mix"] = sounds["voice"] + sounds["generated"]
-        board = trainer.logger.experiment if trainer.logger else None
-        for name, samples in sounds.items():
-            samples = samples * (_PEAK / samples.abs().max().clamp(min=1e-6))
-            path = self.folder / f"{stem}.{name}.wav"
-            audio.write(path, samples[None].numpy(), config.sample_rate, "wav")
-            if board:
-                board.add_audio(f"{name}/{index}", samples, step, config.sample_rate)
+    board = trainer.logger.experiment if trainer.logger else None
+    for name, samples in sounds.items():
+        samples = samples * (_PEAK / samples.abs().max().clamp(min=1e-6))
+        path = folder / f"{stem}.{name}.wav"
+        audio.write(path, samples[None].numpy(), mel.sample_rate, "wav")
         if board:
-            image = require("matplotlib.image", extra="plot").imread(picture)
-            board.add_image(f"mels/{index}", image[..., :3], step, dataformats="HWC")
+            board.add_audio(f"{name}/{index}", samples, step, mel.sample_rate)
+    if board:
+        image = require("matplotlib.image", extra="plot").imread(picture)
+        board.add_image(f"mels/{index}", image[..., :3], step, dataformats="HWC")

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from fastsag.nn import sequence
 from fastsag.nn.snake import FILTER_TAPS, AntiAliasedSnake, low_pass
 
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -30,8 +31,8 @@ _FILTER_TOLERANCE = 1e-4
 class BigVGAN(nn.Module):
     """Log mel (B, M, T) -> samples (B, T * hop) in [-1, 1], with hop the product of `rates`.
 
-    Each stage upsamples, halves the channels and takes the mean of three AMP blocks. Run it in
-    float32: bfloat16 makes it slower on a CPU.
+    Each stage upsamples, halves the channels and takes the mean of three AMP blocks. It may be
+    computed under autocast: the convolutions in half precision, the activations in single.
 
     Args:
         n_mels: M; natural logarithm of mel magnitudes (`fastsag.mel`).
@@ -42,6 +43,8 @@ class BigVGAN(nn.Module):
     Raises:
         ValueError: `rates` has an odd factor, or `channels` cannot be halved once per stage.
     """
+
+    bf16 = True
 
     def __init__(
         self,
@@ -68,22 +71,24 @@ class BigVGAN(nn.Module):
             self.resblocks.extend(AMPBlock(channels, kernel) for kernel in _KERNELS)
         self.activation_post = AntiAliasedSnake(channels)
         self.conv_post = nn.Conv1d(channels, 1, 7, padding=3, bias=version == 1)
+        sequence.store_by_frame(self)
 
     def forward(self, log_mel: Tensor) -> Tensor:
         if log_mel.ndim != 3 or log_mel.shape[1] != self.n_mels:
             raise ValueError(f"log mel: expected (B, {self.n_mels}, T), got {tuple(log_mel.shape)}")
-        x = self.conv_pre(log_mel)
-        for stage, up in enumerate(self.ups):
-            x = up(x)
+        x = sequence.conv(self.conv_pre, sequence.by_frame(log_mel))
+        for stage, up in enumerate(self.ups.children()):
+            (layer,) = up.children()
+            x = sequence.conv_transpose(layer, x)
             first = stage * len(_KERNELS)
             blocks = self.resblocks[first : first + len(_KERNELS)]
             x = sum(block(x) for block in blocks) / len(_KERNELS)
-        wave = self.conv_post(self.activation_post(x)).squeeze(1)
+        wave = sequence.conv(self.conv_post, self.activation_post(x))[:, 0, 0]
         return torch.tanh(wave) if self.version == 1 else wave.clamp(-1, 1)
 
 
 class AMPBlock(nn.Module):
-    """Anti-aliased multi-periodicity block: (B, C, T) -> (B, C, T), three residual layers.
+    """Anti-aliased multi-periodicity block: (B, C, 1, T) -> the same, three residual layers.
 
     Layer k is activation, dilated convolution, activation, convolution; `activations` holds the
     two of layer k at 2k and 2k + 1.
@@ -105,7 +110,8 @@ class AMPBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         layers = zip(self.convs1, self.convs2, self.activations[0::2], self.activations[1::2])
         for dilated, plain, before, between in layers:
-            x = x + plain(between(dilated(before(x))))
+            h = between(sequence.conv(dilated, before(x)))
+            x = sequence.conv(plain, h).add_(x)
         return x
 
 

@@ -31,10 +31,14 @@ def griffin_lim(spectral: Spectral, magnitude: Tensor, phase: Tensor, iterations
         phase: unit complex numbers (B, F, T) to start from.
         iterations: how often the spectrum is made consistent; 0 only inverts.
     """
-    previous = torch.zeros_like(phase)
+    spectrum = magnitude * phase
+    # As pairs of real numbers: torch is many times slower with complex ones.
+    previous = torch.zeros_like(torch.view_as_real(spectrum))
     for _ in range(iterations):
-        consistent = spectral(spectral.inverse(magnitude * phase))
-        ahead = consistent + _MOMENTUM * (consistent - previous)
-        phase = ahead / ahead.abs().clamp(min=1e-9)
+        consistent = torch.view_as_real(spectral(spectral.inverse(spectrum)))
+        ahead = previous.lerp(consistent, 1 + _MOMENTUM)
+        power = ahead[..., 0].square() + ahead[..., 1].square()
+        scale = magnitude * power.clamp(min=1e-18).rsqrt()
+        spectrum = torch.view_as_complex(ahead) * scale
         previous = consistent
-    return spectral.inverse(magnitude * phase)
+    return spectral.inverse(spectrum)

@@ -1,6 +1,12 @@
-"""Between spectrogram and waveform, in the framing of `mel.LogMel`."""
+"""Between spectrogram and waveform, in the framing of `mel.LogMel`.
+
+Spectra are (B, F, T) as everywhere, but lie in memory frame by frame, as the Fourier transforms
+give and take them: what is computed element by element then never copies one to another layout.
+"""
 
 from __future__ import annotations
+
+import math
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +17,7 @@ from fastsag.mel import filterbank, frame_spectrum
 
 # Width of a Hann window's main lobe as the Gaussian that fits it best (Průša et al. 2017, table 1).
 _HANN_GAMMA = 0.25645
+_BLOCK_BINS = 128
 _MAGNITUDE_ROUNDS = 10  # more no longer improve the sound
 
 
@@ -35,6 +42,7 @@ class Spectral(nn.Module):
         self.register_buffer("filters", filters.float(), persistent=False)
         self.register_buffer("shares", shares.float(), persistent=False)
         self.register_buffer("inverse_filters", inverse.float(), persistent=False)
+        self.blocks = _blocks(self.filters)
 
     def forward(self, wave: Tensor) -> Tensor:
         return frame_spectrum(wave, self.config, self.window)
@@ -45,10 +53,10 @@ class Spectral(nn.Module):
         Starts from the pseudo-inverse, whose negative values become a hundredth of the band's.
         """
         with torch.autocast(log_mel.device.type, enabled=False):  # large terms cancel here
-            bands = log_mel.float().exp()
-            least = 0.01 * (self.shares.T @ bands)
-            magnitude = torch.maximum(self.inverse_filters @ bands, least)
-        return self.fit(magnitude, log_mel, _MAGNITUDE_ROUNDS)
+            bands = _by_frame(log_mel.float().exp())
+            least = 0.01 * (bands @ self.shares)
+            magnitude = torch.maximum(bands @ self.inverse_filters.T, least)
+        return self.fit(magnitude.transpose(1, 2), log_mel, _MAGNITUDE_ROUNDS)
 
     def fit(self, magnitude: Tensor, log_mel: Tensor, rounds: int) -> Tensor:
         """Rescale `magnitude` (B, F, T) towards the bands of `log_mel` (B, M, T).
@@ -57,11 +65,24 @@ class Spectral(nn.Module):
         takes the mean of what its bands lack; the shape inside a band stays.
         """
         with torch.autocast(log_mel.device.type, enabled=False):
-            bands = log_mel.float().exp()
+            bands, whole = _by_frame(log_mel.float().exp()), _by_frame(magnitude)
+            parts = [whole[..., bins] for bins, _ in self.blocks]
             for _ in range(rounds):
-                ratio = bands / (self.filters @ magnitude).clamp(min=self.config.log_floor)
-                magnitude = magnitude * (self.shares.T @ ratio)
-        return magnitude.clamp(min=self.config.log_floor)
+                ratio = bands / self._sums(parts).clamp(min=self.config.log_floor)
+                parts = [
+                    part * (ratio[..., own] @ self.shares[own, bins])
+                    for part, (bins, own) in zip(parts, self.blocks, strict=True)
+                ]
+        return torch.cat(parts, -1).transpose(1, 2).clamp(min=self.config.log_floor)
+
+    def _sums(self, parts: list[Tensor]) -> Tensor:
+        """The bands (B, T, M) of a magnitude that is given in the parts of `blocks`."""
+        count = len(self.filters)
+        sums = [
+            F.pad(part @ self.filters[own, bins].T, (own.start, count - own.stop))
+            for part, (bins, own) in zip(parts, self.blocks, strict=True)
+        ]
+        return torch.stack(sums).sum(0)
 
     def integrated_phase(self, magnitude: Tensor) -> Tensor:
         """Unit complex numbers (B, F, T): a phase in which steady tones go on from frame to frame.
@@ -71,31 +92,56 @@ class Spectral(nn.Module):
         Phase from STFT Magnitude"); that frequency is summed over time from phase 0.
         """
         n_fft, hop = self.config.n_fft, self.config.hop_length
-        log = magnitude.clamp(min=self.config.log_floor).log()
-        slope = F.pad((log[:, 2:] - log[:, :-2]) / 2, (0, 0, 1, 1))
+        log = _by_frame(magnitude).clamp(min=self.config.log_floor).log()
+        slope = F.pad((log[..., 2:] - log[..., :-2]) / 2, (1, 1))
         width = (n_fft / self.config.win_length) ** 2 / (2 * torch.pi * _HANN_GAMMA)
         offset = (width * slope).clamp(-2, 2)  # bins from bin centre to tone
-        turned = offset.cumsum(-1) - offset / 2  # trapezoids between frame centres
-        bins = torch.arange(magnitude.shape[1], device=magnitude.device)[:, None]
-        frames = torch.arange(magnitude.shape[2], device=magnitude.device)
-        # In whole samples modulo n_fft: exact however long the recording is.
-        centre = (bins * (hop * frames + n_fft // 2)) % n_fft
+        turned = offset.cumsum(1) - offset / 2  # trapezoids between frame centres
+        # In whole samples modulo n_fft: exact however long the recording is. So many frames later
+        # each bin's centre has turned by whole cycles.
+        period = n_fft // math.gcd(n_fft, hop)
+        bins = torch.arange(magnitude.shape[1], device=magnitude.device)
+        frames = torch.arange(period, device=magnitude.device)[:, None]
+        centre = ((bins * (hop * frames + n_fft // 2)) % n_fft).to(turned.dtype)
+        centre = centre.repeat(-(-magnitude.shape[2] // period), 1)[: magnitude.shape[2]]
         angle = (2 * torch.pi / n_fft) * (centre + hop * turned)
-        return torch.polar(torch.ones_like(angle), angle)
+        return torch.complex(angle.cos(), angle.sin()).transpose(1, 2)
 
     def inverse(self, spectrum: Tensor) -> Tensor:
         """Complex spectrum (B, F, T) -> samples (B, T * hop), least-squares overlap-add."""
         n_fft, hop = self.config.n_fft, self.config.hop_length
-        frames = torch.fft.irfft(spectrum, n_fft, dim=1) * self.window[:, None]
+        frames = torch.fft.irfft(spectrum.transpose(1, 2), n_fft) * self.window
         pad = (n_fft - hop) // 2
-        square = self.window.square()[None, :, None].expand(1, -1, spectrum.shape[-1])
+        square = self.window.square().expand(1, spectrum.shape[-1], -1)
         envelope = _overlap_add(square, hop)[:, pad:-pad]
         return _overlap_add(frames, hop)[:, pad:-pad] / envelope.clamp(min=1e-8)
 
 
+def _blocks(filters: Tensor) -> list[tuple[slice, slice]]:
+    """Neighbouring bins and the bands that any of them belongs to, from filters (M, F).
+
+    Nearly all of the matrix is zero; these are the pieces of it that are not.
+    """
+    found = []
+    for first in range(0, filters.shape[1], _BLOCK_BINS):
+        bins = slice(first, min(first + _BLOCK_BINS, filters.shape[1]))
+        bands = filters[:, bins].any(1).nonzero()
+        own = slice(int(bands.min()), int(bands.max()) + 1) if len(bands) else slice(0, 0)
+        found.append((bins, own))
+    return found
+
+
+def _by_frame(spectrum: Tensor) -> Tensor:
+    """(B, F, T) -> (B, T, F), contiguous: no copy of what lies in memory frame by frame."""
+    return spectrum.transpose(1, 2).contiguous()
+
+
 def _overlap_add(frames: Tensor, hop: int) -> Tensor:
-    """Frames (B, n_fft, T) -> (B, (T - 1) * hop + n_fft)."""
-    batch, size, count = frames.shape
-    length = (count - 1) * hop + size
-    folded = F.fold(frames, (1, length), kernel_size=(1, size), stride=(1, hop))
-    return folded.view(batch, length)
+    """Frames (B, T, n_fft) -> (B, (T - 1) * hop + n_fft)."""
+    batch, count, size = frames.shape
+    pieces = F.pad(frames, (0, -size % hop)).unflatten(-1, (-1, hop))  # (B, T, n_fft / hop, hop)
+    shares = pieces.shape[2]
+    out = frames.new_zeros(batch, count + shares - 1, hop)
+    for share in range(shares):
+        out[:, share : share + count] += pieces[:, :, share]
+    return out.flatten(1)[:, : (count - 1) * hop + size]

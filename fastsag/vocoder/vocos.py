@@ -28,6 +28,8 @@ class Vocos(nn.Module):
         griffin_lim_iterations: refinements of the predicted phase (0: none).
     """
 
+    bf16 = True  # may be computed in half precision
+
     def __init__(
         self,
         mel: MelConfig,

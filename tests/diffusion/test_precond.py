@@ -77,6 +77,28 @@ def test_rescaled_guidance_keeps_the_spread_of_the_conditional_model() -> None:
     assert_close(spread(4.0, 0.5), (spread(4.0, 0.0) + spread(1.0, 0.0)) / 2)
 
 
+def test_guidance_within_an_interval() -> None:
+    """Inside as everywhere; outside the conditional model, in one call."""
+    calls: list[int] = []
+
+    class Counting(Loud):
+        def forward(self, x: Tensor, *rest: Tensor) -> Tensor:
+            calls.append(len(x))
+            return super().forward(x, *rest)
+
+    denoiser = EDMDenoiser(Counting())
+    x = torch.randn(1, 4, 5)
+    options = {"condition": torch.randn(1, 4, 5), "null": torch.zeros(1, 4, 5)}
+    whole = guided(denoiser, 4.0, **options)
+    within = guided(denoiser, 4.0, **options, interval=(0.1, 2.0))
+    for level, same in ((0.05, False), (0.1, True), (2.0, True), (2.1, False)):
+        sigma = torch.tensor([level])
+        expected = whole(x, sigma) if same else denoiser(x, sigma, options["condition"])
+        calls.clear()
+        assert_close(within(x, sigma), expected)
+        assert sum(calls) == (2 if same else 1)
+
+
 def test_guidance_needs_a_null_condition() -> None:
     condition = torch.zeros(1, 4, 5)
     guided(EDMDenoiser(Loud()), 1.0, condition=condition)

@@ -68,7 +68,7 @@ def activation(file: Archive) -> Arrays:
     out = {"aa_filter": low_pass()}
     if "act_in" in file.arrays:
         x = file["act_in"]
-        out["act_out"] = fill(AntiAliasedSnake(x.shape[1]), "toy_act.")(x)
+        out["act_out"] = fill(AntiAliasedSnake(x.shape[1]), "toy_act.")(x.unsqueeze(2))[:, :, 0]
     return out
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pytest
 import torch
 from torch.testing import assert_close
 
@@ -28,3 +29,30 @@ def test_linear_attention_sums_over_pixels() -> None:
     summary = torch.einsum("hdn,hen->hde", weights, qkv[2])
     out = torch.einsum("hde,hdn->hen", summary, qkv[0]).reshape(1, 6, 5, 6)
     assert_close(layer(x), layer.to_out(out))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("pixels", [1, 12, 2**11])
+def test_linear_attention_is_the_same_in_blocks(monkeypatch, pixels: int) -> None:
+    """A few rows at a time, in any order of their maxima, for images of one batch and layout."""
+    monkeypatch.setattr("fastsag.nn.attention._PIXELS", pixels)
+    layer = LinearAttention(4, heads=2, head_dim=3)
+    layer.to_qkv.weight.mul_(8)  # keys that a softmax tells apart
+    x = torch.randn(2, 4, 7, 6)
+    x[:, :, 5] *= 4
+    with torch.enable_grad():  # in one piece
+        whole = layer(x)
+    assert_close(layer(x), whole, atol=1e-5, rtol=1e-4)
+    alone = layer(x[1:].contiguous(memory_format=torch.channels_last))
+    assert_close(alone, whole[1:], atol=1e-5, rtol=1e-4)
+
+
+def test_linear_attention_has_the_right_gradient() -> None:
+    layer = LinearAttention(3, heads=2, head_dim=2).double()
+    x = torch.randn(2, 3, 2, 3, dtype=torch.float64, requires_grad=True)
+    weights = dict(layer.named_parameters())
+
+    def call(x: torch.Tensor, *values: torch.Tensor) -> torch.Tensor:
+        return torch.func.functional_call(layer, dict(zip(weights, values, strict=True)), x)
+
+    assert torch.autograd.gradcheck(call, (x, *weights.values()))

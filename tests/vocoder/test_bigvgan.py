@@ -2,9 +2,11 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
+from fastsag.nn.sequence import by_frame
 from fastsag.nn.snake import AntiAliasedSnake, low_pass
 from fastsag.vocoder.bigvgan import VARIANTS, BigVGAN, folded
 from tests.golden.weights import assert_golden, fill, golden, golden_weight
@@ -62,7 +64,7 @@ def test_low_pass_is_the_published_filter():
 def test_activation_matches_golden():
     arrays = golden()
     activation = fill(AntiAliasedSnake(6), "toy_act.")
-    assert_golden(activation(arrays["act_in"]), arrays["act_out"])
+    assert_golden(activation(by_frame(arrays["act_in"]))[:, :, 0], arrays["act_out"])
 
 
 @torch.no_grad()
@@ -73,17 +75,32 @@ def test_waveform_matches_golden(tag, variant):
 
 
 @torch.no_grad()
-def test_activation_is_the_same_in_groups_of_channels(monkeypatch):
-    activation, x = fill(AntiAliasedSnake(6), "toy_act."), torch.randn(2, 6, 50)
+@pytest.mark.parametrize("length", [1, 2, 3, 4, 7, 50])
+def test_activation_is_the_same_in_blocks_and_layouts(monkeypatch, length):
+    activation, x = fill(AntiAliasedSnake(6), "toy_act."), torch.randn(2, 6, 1, length)
     whole = activation(x)
-    for samples in (1, 400):  # one and four channels at once
-        monkeypatch.setattr("fastsag.nn.snake._CACHED", samples)
-        assert torch.equal(activation(x), whole)
+    torch.testing.assert_close(activation(by_frame(x[:, :, 0])), whole, atol=2e-6, rtol=1e-5)
+    for frames in (1, 6, 9, 11):
+        monkeypatch.setattr("fastsag.nn.snake._BLOCK", 12 * frames // torch.get_num_threads())
+        torch.testing.assert_close(activation(x), whole, atol=2e-6, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_activation_is_the_plain_formula():
+    """As the reference states it: a transposed convolution, the snake, a strided convolution."""
+    activation, x = fill(AntiAliasedSnake(6), "toy_act."), torch.randn(2, 6, 31)
+    taps = low_pass().expand(6, 1, -1)
+    wide = F.pad(x, (5, 5), mode="replicate")
+    wide = 2 * F.conv_transpose1d(wide, taps, stride=2, groups=6)[..., 15:-15]
+    frequency, magnitude = activation.act.alpha.exp()[:, None], activation.act.beta.exp()[:, None]
+    wide = wide + (wide * frequency).sin() ** 2 / magnitude
+    expected = F.conv1d(F.pad(wide, (5, 6), mode="replicate"), taps, stride=2, groups=6)
+    torch.testing.assert_close(activation(x.unsqueeze(2))[:, :, 0], expected, atol=2e-6, rtol=1e-5)
 
 
 def test_activation_has_the_right_gradient():
     activation = fill(AntiAliasedSnake(2), "toy_act.").double()
-    x = torch.randn(1, 2, 9, dtype=torch.float64, requires_grad=True)
+    x = torch.randn(1, 2, 1, 9, dtype=torch.float64, requires_grad=True)
 
     def call(x: Tensor, alpha: Tensor, beta: Tensor) -> Tensor:
         return torch.func.functional_call(activation, {"act.alpha": alpha, "act.beta": beta}, x)

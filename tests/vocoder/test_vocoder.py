@@ -51,6 +51,48 @@ def test_magnitude_has_the_bands_of_the_mel(config):
     assert ((spectral.filters @ spectral.fit(lumpy, mel, 3)).log() - mel).abs().mean() < 0.15
 
 
+@pytest.mark.parametrize("config", [PAPER, COMPACT])
+def test_fitting_by_blocks_is_fitting_by_the_whole_matrix(config):
+    """Against the textbook's form (Shepp and Vardi 1982), bin by bin and band by band."""
+    torch.manual_seed(0)
+    spectral = Spectral(config)
+    mel = LogMel(config)(torch.randn(2, 256 * 20))
+    start = torch.rand(2, config.n_fft // 2 + 1, 20) + 0.1
+    plain = start
+    for _ in range(4):
+        ratio = mel.exp() / (spectral.filters @ plain).clamp(min=config.log_floor)
+        plain = plain * (spectral.shares.T @ ratio)
+    fitted = spectral.fit(start, mel, 4)
+    torch.testing.assert_close(fitted, plain.clamp(min=config.log_floor), rtol=1e-4, atol=1e-6)
+
+
+def test_griffin_lim_is_the_published_iteration():
+    """Fast Griffin-Lim in complex numbers (Perraudin et al. 2013), overlap-add by fold."""
+    torch.manual_seed(0)
+    spectral = Spectral(PAPER)
+    magnitude = spectral(chord(0.3)).abs()
+    phase = torch.polar(torch.ones_like(magnitude), 6.28 * torch.rand_like(magnitude))
+
+    def inverse(spectrum):
+        frames = torch.fft.irfft(spectrum, 1024, dim=1) * spectral.window[:, None]
+        square = spectral.window.square()[None, :, None].expand_as(frames)
+        length = (spectrum.shape[-1] - 1) * 256 + 1024
+        summed, envelope = (
+            torch.nn.functional.fold(part, (1, length), (1, 1024), stride=(1, 256)).flatten(1)
+            for part in (frames, square)
+        )
+        return (summed / envelope.clamp(min=1e-8))[:, 384:-384]
+
+    current, previous = phase, torch.zeros_like(phase)
+    for _ in range(3):
+        consistent = spectral(inverse(magnitude * current))
+        ahead = consistent + 0.99 * (consistent - previous)
+        current, previous = ahead / ahead.abs().clamp(min=1e-9), consistent
+    expected = inverse(magnitude * current)
+    found = griffin_lim(spectral, magnitude, phase, 3)
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-5)
+
+
 def convergence(spectral: Spectral, wave: torch.Tensor, magnitude: torch.Tensor) -> float:
     return float((spectral(wave).abs() - magnitude).norm() / magnitude.norm())
 

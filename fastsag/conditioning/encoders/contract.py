@@ -13,7 +13,8 @@ class SemanticEncoder(nn.Module):
 
     size: D. hop_length: samples a frame. lost: frames fewer than N // hop that one pass gives.
     piece: frames of one pass through a long recording. margin: frames added around a piece to hear
-    its neighbours. fixed: every piece has its full length, padded with silence.
+    its neighbours. fixed: every piece has its full length, padded with silence. bf16: it may be
+    computed in half precision.
     """
 
     size: int
@@ -23,6 +24,7 @@ class SemanticEncoder(nn.Module):
     piece: int
     margin: int = 0
     fixed: bool = False
+    bf16: bool = False
 
     @property
     def rate_hz(self) -> float:

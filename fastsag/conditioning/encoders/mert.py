@@ -44,6 +44,7 @@ class MertEncoder(SemanticEncoder):
     lost = 1  # convolutions without padding
     piece = 750  # 10 s, as in training; batches have equal lengths: there is no attention mask
     fixed = True
+    bf16 = True
 
     def __init__(
         self,
@@ -66,7 +67,7 @@ class MertEncoder(SemanticEncoder):
     def forward(self, wave: Tensor) -> Tensor:
         wave = wave[:, : wave.shape[1] // self.hop_length * self.hop_length]
         states = self.hubert(wave, output_hidden_states=True).hidden_states
-        return normalize_frames(states[self.layer])
+        return normalize_frames(states[self.layer].float())
 
 
 def load_hubert(model: str, layer: int) -> Any:
