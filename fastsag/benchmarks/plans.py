@@ -14,23 +14,21 @@ says how far that is off, and how far apart their mels are.
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from fastsag import authors
 from fastsag.benchmarks.counters import Ceilings, Work, ceilings, peak_growth_mb, work
+from fastsag.benchmarks.hubert import saved
 from fastsag.benchmarks.published import (
     PublishedBigVGAN,
     PublishedMert,
@@ -126,10 +124,8 @@ class Bench:
         assert isinstance(config.encoder, MertConfig)
         hubert = transformers.HubertModel(transformers.HubertConfig(**size.mert)).eval()
         self.published_mert = PublishedMert(hubert, config.encoder.layer)
-        with tempfile.TemporaryDirectory() as folder:
-            hubert.config.save_pretrained(folder)
-            save_file(hubert.state_dict(), Path(folder) / "model.safetensors")
-            self.mert = MertEncoder(folder, config.encoder.layer)
+        with saved(hubert) as folder:
+            self.mert = MertEncoder(str(folder), config.encoder.layer)
         self.model = build(config).eval()
         for name, weight in self.model.named_parameters():
             if name.endswith(".g"):
