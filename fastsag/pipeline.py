@@ -89,7 +89,7 @@ class Accompanist:
         """Load a checkpoint by name or folder.
 
         Args:
-            precision: "fp32", "bf16", or "auto": bf16 on CUDA alone.
+            precision: "fp32", "bf16", or "auto", see `checkpoint.precision_of`.
             compile: the denoiser, by `torch.compile`; pays on a GPU and for many recordings.
 
         Raises:

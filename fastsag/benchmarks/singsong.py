@@ -8,10 +8,8 @@ integral is from a whole run, at a size where that takes seconds.
 
 from __future__ import annotations
 
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,7 +17,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from fastsag import authors
@@ -33,6 +30,7 @@ from fastsag.baselines.singsong.config import (
 from fastsag.baselines.singsong.system import Stage
 from fastsag.baselines.singsong.tokens import Tokenizer, build_codec
 from fastsag.baselines.singsong.transformer import StageModel
+from fastsag.benchmarks import hubert
 from fastsag.benchmarks.timer import machine, timed
 from fastsag.codec import EncodecCodec, sound
 from fastsag.config import Config, MertConfig
@@ -147,7 +145,10 @@ def compare(
     voice = 0.1 * rng.standard_normal(CLIP_SAMPLES).astype(np.float32)
     recording = Recording(voice[None], _RATE)
     seconds = CLIP_SAMPLES / _RATE
-    with _random_mert() as mert, torch.random.fork_rng(devices=[]):
+    transformers = require("transformers", extra="singsong")
+    # MERT-v1-95M's layout is Hubert's base.
+    random = transformers.HubertModel(transformers.HubertConfig())
+    with hubert.saved(random) as mert, torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         progress("FastSAG at the paper's size")
         fastsag = _fastsag(recording, mert)
@@ -261,17 +262,6 @@ def _random_tokenizer(config: SingSongConfig) -> Tokenizer:
         model = transformers.EncodecModel(transformers.EncodecConfig())
         codec = EncodecCodec(model, config.codec.bandwidth)
     return Tokenizer(config, codec, torch.randn(config.clusters, config.encoder.size))
-
-
-@contextmanager
-def _random_mert() -> Iterator[Path]:
-    """A folder with random weights of MERT-v1-95M's layout, which is Hubert's base."""
-    transformers = require("transformers", extra="singsong")
-    with tempfile.TemporaryDirectory() as folder:
-        model = transformers.HubertModel(transformers.HubertConfig())
-        model.config.save_pretrained(folder)
-        save_file(model.state_dict(), Path(folder) / "model.safetensors")
-        yield Path(folder)
 
 
 def report(record: dict[str, Any]) -> str:

@@ -47,6 +47,7 @@ def plans(
     from fastsag.audio import write_text
     from fastsag.benchmarks import pictures
     from fastsag.benchmarks import plans as part
+    from fastsag.benchmarks.networks import paper
 
     names = plan or list(part.PLANS)
     for name in names:
@@ -55,7 +56,7 @@ def plans(
     if threads is not None:
         torch.set_num_threads(threads)
     record = part.compare(
-        part.paper(seconds),
+        paper(seconds),
         names,
         rounds,
         lambda line: print(line, file=sys.stderr, flush=True),

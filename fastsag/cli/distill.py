@@ -9,29 +9,21 @@ from typing import Annotated
 import typer
 
 from fastsag.cli import overrides as override
+from fastsag.cli.options import Devices, DryRun, Overrides, Run
 from fastsag.cli.train import DATA_HELP
 
 
 def distill(
     checkpoint: Annotated[str, typer.Argument(help="The teacher, such as compact, or a folder.")],
-    overrides: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[KEY=VALUE]...", help="Such as training.steps=1000."),
-    ] = None,
+    overrides: Overrides = None,
     data: Annotated[list[str] | None, typer.Option(metavar="SOURCE", help=DATA_HELP)] = None,
-    out: Annotated[
-        Path, typer.Option(metavar="RUN", help="Run folder; the same command again resumes.")
-    ] = Path("runs/distilled"),
+    out: Run = Path("runs/distilled"),
     cache: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="For features; else beside the shards."),
     ] = None,
-    devices: Annotated[
-        int, typer.Option(min=0, help="Processes on this machine; 0: one a GPU, or one on a CPU.")
-    ] = 0,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the resolved configuration and stop.")
-    ] = False,
+    devices: Devices = 0,
+    dry_run: DryRun = False,
 ) -> None:
     """Teach a copy of a checkpoint's denoiser to play in one to four steps, without guidance.
 

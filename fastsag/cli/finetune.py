@@ -9,14 +9,12 @@ from typing import Annotated
 import typer
 
 from fastsag.cli import overrides as override
+from fastsag.cli.options import Devices, DryRun, Overrides, Run
 
 
 def finetune(
     checkpoint: Annotated[str, typer.Argument(help="Such as compact, or a folder.")],
-    overrides: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[KEY=VALUE]...", help="Such as training.steps=600."),
-    ] = None,
+    overrides: Overrides = None,
     data: Annotated[
         Path,
         typer.Option(
@@ -24,15 +22,9 @@ def finetune(
             help="A folder for each song, with vocals.wav and accompaniment.wav; or shards.",
         ),
     ] = Path("songs"),
-    out: Annotated[
-        Path, typer.Option(metavar="RUN", help="Run folder; the same command again resumes.")
-    ] = Path("runs/finetune"),
-    devices: Annotated[
-        int, typer.Option(min=0, help="Processes on this machine; 0: one a GPU, or one on a CPU.")
-    ] = 0,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the resolved configuration and stop.")
-    ] = False,
+    out: Run = Path("runs/finetune"),
+    devices: Devices = 0,
+    dry_run: DryRun = False,
 ) -> None:
     """Teach a checkpoint the sound of your own songs, ten or more of them.
 

@@ -25,6 +25,11 @@ _ROWS = (
     ("debug", "configs/debug.yaml", "seconds, for tests"),
     ("vocos", "configs/vocoder/vocos.yaml", "train-vocoder: the bundled vocoder"),
     ("vocos-gan", "configs/vocoder/vocos-gan.yaml", "train-vocoder: with discriminators"),
+    (
+        "vocos-paper",
+        "configs/vocoder/vocos-paper.yaml",
+        "train-vocoder: for the paper's spectrogram",
+    ),
 )
 
 

@@ -11,6 +11,7 @@ import typer
 
 from fastsag import config as configuration
 from fastsag.cli import overrides as override
+from fastsag.cli.options import Devices, DryRun, Overrides, Run
 from fastsag.config import Config
 from fastsag.errors import UserError
 
@@ -39,14 +40,9 @@ def train(
     config: Annotated[
         Path | None, typer.Argument(help="Such as configs/compact.yaml.", show_default=False)
     ] = None,
-    overrides: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[KEY=VALUE]...", help="Such as training.steps=100."),
-    ] = None,
+    overrides: Overrides = None,
     data: Annotated[list[str] | None, typer.Option(metavar="SOURCE", help=DATA_HELP)] = None,
-    out: Annotated[
-        Path, typer.Option(metavar="RUN", help="Run folder; the same command again resumes.")
-    ] = Path("runs/model"),
+    out: Run = Path("runs/model"),
     part: Annotated[Part, typer.Option(help="The model, or the planner beside it.")] = Part.model,
     base: Annotated[
         Path | None,
@@ -60,16 +56,12 @@ def train(
         Path | None,
         typer.Option(metavar="DIR", help="For features; else beside the shards."),
     ] = None,
-    devices: Annotated[
-        int, typer.Option(min=0, help="Processes on this machine; 0: one a GPU, or one on a CPU.")
-    ] = 0,
+    devices: Devices = 0,
     nodes: Annotated[int, typer.Option(min=1, help="Machines; run the command on each.")] = 1,
     list_them: Annotated[
         bool, typer.Option("--list", help="Print the configurations and the paper's figures.")
     ] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the resolved configuration and stop.")
-    ] = False,
+    dry_run: DryRun = False,
 ) -> None:
     """Train on a corpus; features are computed once and cached beside the shards.
 

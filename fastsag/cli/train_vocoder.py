@@ -9,36 +9,28 @@ import typer
 
 from fastsag import config as configuration
 from fastsag.cli import overrides as override
+from fastsag.cli.options import Devices, DryRun, Overrides, Run
 from fastsag.config import VocoderTraining
 from fastsag.errors import UserError
 
 
 def train_vocoder(
     config: Annotated[Path, typer.Argument(help="Such as configs/vocoder/vocos.yaml.")],
-    overrides: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[KEY=VALUE]...", help="Such as training.steps=100."),
-    ] = None,
+    overrides: Overrides = None,
     data: Annotated[
         list[str] | None,
         typer.Option(
             metavar="SOURCE", help="Folder or addresses of shards; again for more of them."
         ),
     ] = None,
-    out: Annotated[
-        Path, typer.Option(metavar="RUN", help="Run folder; the same command again resumes.")
-    ] = Path("runs/vocoder"),
+    out: Run = Path("runs/vocoder"),
     init: Annotated[
         str | None,
         typer.Option(metavar="RUN", help="Start from the weights of a run or a checkpoint."),
     ] = None,
-    devices: Annotated[
-        int, typer.Option(min=0, help="Processes on this machine; 0: one a GPU, or one on a CPU.")
-    ] = 0,
+    devices: Devices = 0,
     nodes: Annotated[int, typer.Option(min=1, help="Machines; run the command on each.")] = 1,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the resolved configuration and stop.")
-    ] = False,
+    dry_run: DryRun = False,
 ) -> None:
     """Train a vocoder; its validation lines show Griffin-Lim's scores beside its own.
 

@@ -23,7 +23,6 @@ from fastsag.vocoder.griffin_lim import GriffinLim
 FOLDER = "previews"
 _ITERATIONS = 32  # Griffin-Lim: the mel is judged here, whatever vocoder will sound it
 _PEAK = 0.7
-_SOUNDED = ("voice", "generated", "truth")
 
 
 class Previews(Callback):
@@ -52,15 +51,24 @@ class Previews(Callback):
         batch = default_collate([self.held_out[index] for index in range(self.count)])
         batch = {name: value.to(module.device) for name, value in batch.items()}
         with torch.no_grad(), trainer.precision_plugin.forward_context():
-            prior, generated = self._generate(module, batch)
-        mels = {"voice": batch["vocal_mel"], "prior": prior}
-        mels |= {"generated": generated, "truth": batch["mel"]}
+            mels = self._mels(module, batch)
         for index in range(self.count):
             parts = {
                 name: denormalize(value[index].float().cpu(), self.config.mel)
                 for name, value in mels.items()
             }
-            show(trainer, self.folder, index, self.config, parts, self.vocoder, _SOUNDED)
+            sounded = tuple(name for name in parts if name != "prior")
+            show(trainer, self.folder, index, self.config, parts, self.vocoder, sounded)
+
+    def _mels(self, module: Any, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """What is shown of a batch, normalised (B, M, T), from top to bottom."""
+        prior, generated = self._generate(module, batch)
+        return {
+            "voice": batch["vocal_mel"],
+            "prior": prior,
+            "generated": generated,
+            "truth": batch["mel"],
+        }
 
     def _generate(
         self, module: AccompanimentTraining, batch: dict[str, Tensor]
@@ -84,37 +92,18 @@ class Previews(Callback):
         return conditions.prior[..., : mel.shape[-1]], made
 
 
-class StudentPreviews(Callback):
+class StudentPreviews(Previews):
     """What a distilled student makes of held-out crops, beside its teacher, at each validation.
 
     Writes STEP-I.png (prior, teacher, student in all its numbers of steps) and STEP-I.{teacher,
     1-step,...}.wav to the run's `previews` folder and shows both in TensorBoard.
     """
 
-    def __init__(
-        self, config: Config, held_out: Dataset[dict[str, Tensor]], out: Path, count: int
-    ) -> None:
-        self.config, self.folder = config, out / FOLDER
-        self.held_out, self.count = held_out, count
-        self.vocoder = GriffinLim(config.mel, _ITERATIONS)
-
-    def on_validation_epoch_end(self, trainer: Any, module: Any) -> None:
-        if not self.count or not trainer.is_global_zero:
-            return
-        self.folder.mkdir(parents=True, exist_ok=True)
-        batch = default_collate([self.held_out[index] for index in range(self.count)])
-        batch = {name: value.to(module.device) for name, value in batch.items()}
+    def _mels(self, module: Any, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         mels = {"prior": batch["channels"][:, : self.config.mel.n_mels], "teacher": batch["mel"]}
-        with torch.no_grad(), trainer.precision_plugin.forward_context():
-            for steps in range(len(module.distilled.schedules), 0, -1):
-                mels[f"{steps}-step"] = module.play(batch["channels"], batch["noise"], steps)
-        for index in range(self.count):
-            parts = {
-                name: denormalize(value[index].float().cpu(), self.config.mel)
-                for name, value in mels.items()
-            }
-            names = tuple(name for name in parts if name != "prior")
-            show(trainer, self.folder, index, self.config, parts, self.vocoder, names)
+        for steps in range(len(module.distilled.schedules), 0, -1):
+            mels[f"{steps}-step"] = module.play(batch["channels"], batch["noise"], steps)
+        return mels
 
 
 def show(

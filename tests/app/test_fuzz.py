@@ -69,6 +69,8 @@ def test_requests_from_the_schema(api, mode):
         def check(case):
             if isinstance(case.body, dict) and mode is GenerationMode.POSITIVE:
                 case.body |= {"voice": voice, "steps": 1}
+                if case.body.get("sampler") == "distilled":  # this checkpoint has no student
+                    del case.body["sampler"]
             answer = case.call_and_validate(excluded_checks=EXCLUDED)
             answers[case.method, answer.status_code] += 1
 

@@ -36,15 +36,15 @@ def test_linear_attention_sums_over_pixels() -> None:
 def test_linear_attention_is_the_same_in_blocks(monkeypatch, pixels: int) -> None:
     """A few rows at a time, in any order of their maxima, for images of one batch and layout."""
     monkeypatch.setattr("fastsag.nn.attention._PIXELS", pixels)
-    layer = LinearAttention(4, heads=2, head_dim=3)
+    layer = LinearAttention(4, heads=2, head_dim=3).double()
     layer.to_qkv.weight.mul_(8)  # keys that a softmax tells apart
-    x = torch.randn(2, 4, 7, 6)
+    x = torch.randn(2, 4, 7, 6, dtype=torch.float64)
     x[:, :, 5] *= 4
     with torch.enable_grad():  # in one piece
         whole = layer(x)
-    assert_close(layer(x), whole, atol=1e-5, rtol=1e-4)
+    assert_close(layer(x), whole, atol=1e-10, rtol=1e-8)
     alone = layer(x[1:].contiguous(memory_format=torch.channels_last))
-    assert_close(alone, whole[1:], atol=1e-5, rtol=1e-4)
+    assert_close(alone, whole[1:], atol=1e-10, rtol=1e-8)
 
 
 def test_linear_attention_has_the_right_gradient() -> None:
