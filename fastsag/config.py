@@ -332,6 +332,11 @@ class Config(Strict):
     resampler: PerceiverConfig | InterpolationConfig | None  # likewise
     prior: WaveNetConfig
     planner: PlannerConfig | None = None
+    plan: tuple[Literal["phase", "harmony", "style"], ...] = (
+        "phase",
+        "harmony",
+        "style",
+    )  # is told
     denoiser: UNetConfig | DiTConfig
     edm: EDMConfig = EDMConfig()
     loss: LossConfig = LossConfig()

@@ -29,6 +29,7 @@ STYLES = (
 )
 # Beat and bar phase as sine and cosine, chord tones, bass, style.
 PLAN_FEATURES = 2 + 2 + 12 + 12 + len(STYLES)
+PLAN_PARTS = {"phase": slice(0, 4), "harmony": slice(4, 28), "style": slice(28, PLAN_FEATURES)}
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ The semantic encoder and the vocoder are not part of it: a checkpoint holds trai
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -35,7 +35,7 @@ from fastsag.diffusion.dit import DiT
 from fastsag.diffusion.precond import EDMDenoiser, guided
 from fastsag.diffusion.samplers import Callback, Denoise, Sampler
 from fastsag.diffusion.unet import UNet2d
-from fastsag.lead_sheet import PLAN_FEATURES
+from fastsag.lead_sheet import PLAN_FEATURES, PLAN_PARTS
 
 _FRAME_MULTIPLE = 4  # the U-Net halves time twice
 _NETWORKS: dict[str, Callable[..., nn.Module]] = {"unet": UNet2d, "dit": DiT}
@@ -66,9 +66,12 @@ class FastSAG(nn.Module):
             are both None in a model that reads the voice's mel alone.
         vocal_mel: the prior reads the voice's mel, beside what is resampled if there is that.
         planner: predicts the plan from the voice's semantics; None as in the paper.
+        plan_parts: of `PLAN_PARTS`, what of a plan the model is told; the rest is zero.
         context: the denoiser is shown the end of the previous window (M + 1 extra channels).
         padded_frames: T' of shorter input, as trained; None is the next multiple of 4.
     """
+
+    told: Tensor
 
     def __init__(
         self,
@@ -79,6 +82,7 @@ class FastSAG(nn.Module):
         denoiser: EDMDenoiser,
         vocal_mel: bool = False,
         planner: Planner | None = None,
+        plan_parts: Sequence[str] = tuple(PLAN_PARTS),
         context: bool = False,
         padded_frames: int | None = None,
     ) -> None:
@@ -91,6 +95,10 @@ class FastSAG(nn.Module):
         self.prior = prior
         self.denoiser = denoiser
         self.planner = planner
+        told = torch.zeros(PLAN_FEATURES, 1)
+        for part in plan_parts:
+            told[PLAN_PARTS[part]] = 1
+        self.register_buffer("told", told, persistent=False)
         self.context = context
         self.padded_frames = padded_frames or 0
 
@@ -123,7 +131,7 @@ class FastSAG(nn.Module):
             raise ValueError("the voice's mel belongs to exactly those models that read it")
         projected, read = self._read(semantics, frames, vocal_mel)
         pad = max(frames + -frames % _FRAME_MULTIPLE, self.padded_frames) - frames
-        plan = None if plan is None else F.pad(plan, (0, pad))
+        plan = None if plan is None else F.pad(plan * self.told, (0, pad))
         prior = self.prior(F.pad(read, (0, pad)), plan)
         parts = [prior] if plan is None else [prior, plan]
         nulls = [torch.zeros_like(part) for part in parts]
@@ -247,6 +255,7 @@ def build(config: Config) -> FastSAG:
         denoiser=_denoiser(config),
         vocal_mel=config.condition != "semantics",
         planner=planner,
+        plan_parts=config.plan,
         context=bool(config.window.context),
         padded_frames=getattr(config.denoiser, "padded_frames", None),
     )

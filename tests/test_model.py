@@ -8,7 +8,7 @@ import torch
 from fastsag import config as configuration
 from fastsag.config import Config
 from fastsag.errors import UserError
-from fastsag.lead_sheet import PLAN_FEATURES
+from fastsag.lead_sheet import PLAN_FEATURES, PLAN_PARTS
 from fastsag.model import build
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -60,6 +60,20 @@ def test_conditions_have_prior_plan_and_context(config):
     assert conditions.null[:, : 100 + PLAN_FEATURES].abs().sum() == 0
     assert torch.equal(conditions.null[:, -101:], conditions.channels[:, -101:])
     assert conditions.semantics.shape == (2, 51, 39)
+
+
+def test_what_a_configuration_hides_of_the_plan_changes_nothing(config):
+    torch.manual_seed(0)
+    hidden = config.model_copy(update={"plan": ("harmony",)})
+    model, plan = build(hidden), torch.randn(1, PLAN_FEATURES, 100)
+    channels = []
+    for part in (None, "phase", "style", "harmony"):
+        other = plan.clone()
+        if part:
+            other[:, PLAN_PARTS[part]] += 1
+        channels.append(model.condition(torch.zeros(1, 50, 39), 100, other).channels)
+    same = [torch.equal(channels[0], changed) for changed in channels[1:]]
+    assert same == [True, True, False]
 
 
 def test_a_plan_where_none_belongs_is_refused(config):

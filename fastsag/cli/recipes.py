@@ -19,6 +19,7 @@ _ROWS = (
     ("semantic-mel", "configs/ablations/semantic-mel.yaml", "the voice's mel added"),
     ("mel", "configs/ablations/mel.yaml", "the voice's mel instead of semantics"),
     ("interpolation", "configs/ablations/interpolation.yaml", "bilinear resampling"),
+    ("no-phase", "configs/ablations/no-phase.yaml", "the compact model without beat and bar phase"),
     ("paper-authors", "configs/paper-authors.yaml", "as the authors' code computes"),
     ("compact", "configs/compact.yaml", "the bundled model"),
     ("reproduction", "configs/reproduction.yaml", "the paper's parts, for one CPU core"),
