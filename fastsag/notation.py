@@ -28,7 +28,7 @@ import numpy as np
 from fastsag.audio import write_text
 from fastsag.chords import chord_of, parse_chord, parse_key, written
 from fastsag.errors import UserError, require
-from fastsag.lead_sheet import STYLES, Hints, LeadSheet
+from fastsag.lead_sheet import STYLES, Hints, LeadSheet, from_record
 
 BPM_RANGE = (30.0, 300.0)
 _METRES = (3, 4)
@@ -104,7 +104,7 @@ def field(name: str, text: str) -> Hints:
 
 
 def read(path: Path) -> Hints:
-    """A lead sheet from a text file, or from JSON as `accompany` writes it.
+    """A lead sheet from a text file, or from JSON: as `accompany` writes it, or a song's truth.
 
     Raises:
         UserError: the file cannot be read; names the line.
@@ -116,6 +116,23 @@ def read(path: Path) -> Hints:
     if path.suffix == ".json":
         return _from_json(text, path)
     return parse(text, str(path))
+
+
+def sheet_of(recording: Path, folder: Path) -> Path:
+    """The lead sheet in `folder` of "song.vocals.wav": song.vocals.lead-sheet.txt (or .json),
+    song.lead-sheet.txt (or .json), or song.truth.json.
+
+    Raises:
+        UserError: there is none.
+    """
+    song = recording.name.partition(".")[0]
+    stems = dict.fromkeys((recording.stem, song))
+    names = [f"{stem}.lead-sheet{kind}" for stem in stems for kind in (".txt", ".json")]
+    names.append(f"{song}.truth.json")
+    for name in names:
+        if (folder / name).is_file():
+            return folder / name
+    raise UserError(f"{folder}: no lead sheet of {recording.name}; looked for {', '.join(names)}")
 
 
 def parse(text: str, origin: str = "lead sheet") -> Hints:
@@ -180,6 +197,9 @@ def _from_json(text: str, path: Path) -> Hints:
     try:
         values = json.loads(text)
         values = values.get("lead_sheet", values)
+        if "downbeats" in values:  # a record of songs: its tuning is not known
+            values = {**from_record(values).to_dict(), "tuning": None}
+        tuning = values.get("tuning", 0.0)
         first, chords = int(values["first_downbeat"]), [str(bar) for bar in values["chords"]]
         return Hints(
             beats=_beats([float(beat) for beat in values["beats"]]),
@@ -189,7 +209,7 @@ def _from_json(text: str, path: Path) -> Hints:
             chords=bars("|".join(chords[1:] or chords)),
             pickup=parse_chord(chords[0].split()[0]),
             style=values["style"] and _style(values["style"]),
-            tuning=float(values.get("tuning", 0.0)),
+            tuning=None if tuning is None else float(tuning),
         )
     except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
         raise UserError(

@@ -1,6 +1,7 @@
 """Lead sheets on paper: what is written reads back, what is wrong is named."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -147,6 +148,32 @@ def test_json_and_midi(tmp_path):
     (tmp_path / "bad.json").write_text("{}")
     with pytest.raises(UserError, match=r"bad\.json.*lead sheet in JSON"):
         notation.read(tmp_path / "bad.json")
+
+
+def test_the_truth_of_a_song_is_its_lead_sheet(tmp_path):
+    beats = [0.5 * beat for beat in range(1, 18)]
+    labels = ("A:min", "F:maj", "C:maj", "G:maj")
+    record = {
+        "beats": beats,
+        "downbeats": beats[::4],
+        "beats_per_bar": 4,
+        "key": "A minor",
+        "style": "folk",
+        "chords": [
+            {"start": beats[4 * bar], "end": beats[4 * bar] + 2, "label": label}
+            for bar, label in enumerate(labels)
+        ],
+    }
+    (tmp_path / "song.truth.json").write_text(json.dumps(record))
+    path = notation.sheet_of(Path("voices/song.vocals.wav"), tmp_path)
+    hints = notation.read(path)
+    assert hints.chords[:4] == labels and hints.key == "A minor" and hints.downbeat == 0.5
+    assert hints.tuning is None and hints.beats == tuple(beats)
+    edited = tmp_path / "song.vocals.lead-sheet.txt"
+    edited.write_text("key: C")
+    assert notation.sheet_of(Path("voices/song.vocals.wav"), tmp_path) == edited
+    with pytest.raises(UserError, match=r"no lead sheet of other\.wav; looked for other\."):
+        notation.sheet_of(Path("other.wav"), tmp_path)
 
 
 def test_lists_of_beats(tmp_path):

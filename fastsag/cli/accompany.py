@@ -49,7 +49,11 @@ def accompany(
     ] = None,
     lead_sheet: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Play from it (`fastsag lead-sheet` writes one)."),
+        typer.Option(
+            metavar="FILE|DIR",
+            help="Play from it (`fastsag lead-sheet` writes one). Of a folder, from INPUT's own: "
+            "<stem>.lead-sheet.txt, or the KEY.truth.json of `fastsag songs unpack`.",
+        ),
     ] = None,
     key: Annotated[str | None, typer.Option(help='Such as "A minor" or F#m.')] = None,
     bpm: Annotated[str | None, typer.Option(help="Beats a minute.")] = None,
@@ -120,7 +124,7 @@ def accompany(
         "style": style,
         "tuning": tuning,
     }
-    hints = _hints(said, beats, lead_sheet)
+    known = {source: _hints(said, beats, _sheet(lead_sheet, source)) for source in inputs}
     jobs = [
         Job(
             source,
@@ -145,12 +149,19 @@ def accompany(
 
     def play(job: Job) -> None:
         settings = Settings(sampler, steps, guidance, seed + job.take)
-        _run(accompanist, job, settings, hints, level, reference, voices)
+        _run(accompanist, job, settings, known[job.source], level, reference, voices)
 
     outputs.run(jobs, play)
 
 
 _OPTIONS = {"tempo": "bpm"}
+
+
+def _sheet(given: Path | None, source: Path) -> Path | None:
+    """The file that --lead-sheet means for `source`."""
+    from fastsag import notation
+
+    return notation.sheet_of(source, given) if given is not None and given.is_dir() else given
 
 
 def _hints(said: dict[str, str | None], beats: Path | None, lead_sheet: Path | None) -> Hints:
