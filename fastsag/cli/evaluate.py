@@ -220,6 +220,10 @@ def degrade(
     vocoder: Annotated[
         str | None, typer.Option(metavar="NAME_OR_PATH", help="Of this checkpoint.")
     ] = None,
+    griffin_lim: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="ROUNDS", help="Of Griffin-Lim, in place of the vocoder."),
+    ] = None,
     codec: Annotated[str | None, typer.Option(help="encodec.")] = None,
     bandwidth: Annotated[float, typer.Option(help="Of the codec, kbit/s.")] = 6.0,
 ) -> None:
@@ -236,9 +240,39 @@ def degrade(
         raise UserError("degrade: give either --vocoder or --codec")
     if codec not in (None, "encodec"):
         raise UserError(f"--codec {codec}: unknown; choose encodec")
-    trip = part.vocoder(vocoder) if vocoder else part.encodec(bandwidth)
+    if griffin_lim is not None and vocoder is None:
+        raise UserError("--griffin-lim: needs --vocoder, whose spectrogram it inverts")
+    if vocoder is None:
+        trip = part.encodec(bandwidth)
+    elif griffin_lim is None:
+        trip = part.vocoder(vocoder)
+    else:
+        trip = part.griffin_lim(vocoder, griffin_lim)
     count = part.folder(source, output, trip, lambda done, total: tell(trip.name, done, total))
     print(f"{output}: {count} files through {trip.name}, {trip.sample_rate} Hz")
+
+
+@app.command()
+def fidelity(
+    reference: Annotated[Path, typer.Argument(metavar="FOLDER", help="Of the recordings.")],
+    copies: Annotated[list[Path], typer.Argument(metavar="COPY...", help="Folders of copies.")],
+    output: Output = None,
+) -> None:
+    """What does a vocoder or codec lose? Spectral distances of copies, and damage that is heard.
+
+    `lsd_db`, `convergence` and `log_magnitude` are 0 for a copy like its recording; compare
+    steadiness, attack and tonality with the recordings' own (the first row).
+
+    Example: fastsag evaluate degrade bands -o ours --vocoder compact;
+    fastsag evaluate fidelity bands ours
+    """
+    from fastsag.audio import write_text
+    from fastsag.evaluation import fidelity as part
+
+    rows = part.compare(reference, copies, tell)
+    print(part.markdown(rows))
+    if output is not None:
+        write_text(output, json.dumps(rows, indent=2) + "\n")
 
 
 @app.command()

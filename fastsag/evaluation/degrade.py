@@ -18,7 +18,7 @@ from torch import nn
 
 from fastsag import audio, config, published
 from fastsag.codec.encodec import EncodecCodec
-from fastsag.config import BigVGANConfig
+from fastsag.config import BigVGANConfig, Config, GriffinLimConfig
 from fastsag.errors import UserError
 from fastsag.evaluation.config import RoundTripConfig
 from fastsag.evaluation.sets import SUFFIXES
@@ -70,14 +70,7 @@ def vocoder(name_or_path: str) -> RoundTrip:
     Raises:
         UserError: as `build`.
     """
-    folder = Path(name_or_path)
-    if not (folder / "config.yaml").is_file():
-        folder = Path(str(resources.files("fastsag") / "pretrained" / name_or_path))
-    if not (folder / "config.yaml").is_file():
-        raise UserError(
-            f"{name_or_path}: no checkpoint; give a folder with config.yaml or a bundled name"
-        )
-    known = config.load(folder / "config.yaml")
+    folder, known = _checkpoint(name_or_path)
     network = build_vocoder(known.vocoder, known.mel)
     if any(True for _ in network.parameters()):
         if isinstance(known.vocoder, BigVGANConfig) and not (folder / WEIGHTS).exists():
@@ -92,6 +85,30 @@ def vocoder(name_or_path: str) -> RoundTrip:
         lambda wave: network(mel(wave)),
         folder / WEIGHTS,
     )
+
+
+def griffin_lim(name_or_path: str, iterations: int) -> RoundTrip:
+    """Waveform -> log mel of a checkpoint's contract -> waveform by Griffin-Lim, no weights.
+
+    Raises:
+        UserError: unknown checkpoint.
+    """
+    known = _checkpoint(name_or_path)[1].mel
+    mel, network = LogMel(known), build_vocoder(GriffinLimConfig(iterations=iterations), known)
+    return RoundTrip(
+        f"{iterations} rounds of Griffin-Lim", known.sample_rate, lambda wave: network(mel(wave))
+    )
+
+
+def _checkpoint(name_or_path: str) -> tuple[Path, Config]:
+    folder = Path(name_or_path)
+    if not (folder / "config.yaml").is_file():
+        folder = Path(str(resources.files("fastsag") / "pretrained" / name_or_path))
+    if not (folder / "config.yaml").is_file():
+        raise UserError(
+            f"{name_or_path}: no checkpoint; give a folder with config.yaml or a bundled name"
+        )
+    return folder, config.load(folder / "config.yaml")
 
 
 def _fill(network: nn.Module, path: Path) -> None:
