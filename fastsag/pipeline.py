@@ -33,12 +33,13 @@ from fastsag.model import FastSAG
 from fastsag.nn.compiled import Compiled
 from fastsag.rollout import Rollout
 from fastsag.take import Accompaniment, Settings, Stopwatch, describe
+from fastsag.vocoder.spectral import PhaseClock
 from fastsag.windows import join, spans
 
 Progress = Callable[[str, int, int], None]  # stage, steps done, steps in all
 
 DEFAULT_LEVEL_DB = -3.0  # the band against the voice, in LU
-_CHUNK_SECONDS = 40  # the vocoder works through long audio in pieces of this length
+_CHUNK_SECONDS = 10  # the vocoder works through long audio in pieces of this length
 _PICTURE_SECONDS = 120
 _HEARD_CENTS = 4.0  # a band that is less out of tune sounds in tune
 _SURE_TUNING = 0.15  # below, a voice has no tuning: it speaks, or slides
@@ -240,10 +241,15 @@ class Accompanist:
         out = np.zeros(total * hop, dtype=np.float32)
         piece = int(_CHUNK_SECONDS * self.config.mel.frame_rate)
         windows = spans(total, piece, 2 * _MARGIN_FRAMES)
+        clock = PhaseClock() if getattr(self.vocoder, "clocked", False) else None
         for index, window in enumerate(windows):
             part = torch.from_numpy(mel[:, window.start : window.stop]).unsqueeze(0)
+            time = {}
+            if clock is not None:  # without it, every piece would begin at phase 0
+                clock.piece(window.start, window.stop - _MARGIN_FRAMES)
+                time = {"clock": clock}
             with self._half(self.vocoder):
-                samples = self.vocoder(part.to(self.device))[0].float().cpu().numpy()
+                samples = self.vocoder(part.to(self.device), **time)[0].float().cpu().numpy()
             half = _MARGIN_FRAMES if window.known else 0
             trimmed = window._replace(start=window.start + half, known=window.known - half)
             in_samples = type(window)(*(edge * hop for edge in trimmed))

@@ -9,6 +9,7 @@ import torch
 from fastsag import checkpoint
 from fastsag import config as configuration
 from fastsag.audio import Recording
+from fastsag.config import GriffinLimConfig, VocosConfig
 from fastsag.errors import UserError
 from fastsag.lead_sheet import Hints
 from fastsag.model import build
@@ -61,11 +62,27 @@ def test_the_mix_is_the_voice_and_the_band(accompanist):
     np.testing.assert_allclose(left, source.samples * common, atol=2e-3)
 
 
-def test_pieces_of_semantics_and_waveform_join_exactly(accompanist, monkeypatch):
+def test_pieces_of_semantics_join_exactly(accompanist, monkeypatch):
     samples = accompanist.prepare(voice(9.0))
     whole = accompanist.semantics(samples)
     monkeypatch.setattr(accompanist.encoder, "piece", 94)
     assert torch.allclose(accompanist.semantics(samples), whole, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", [GriffinLimConfig(iterations=4), VocosConfig(width=32, depth=2)])
+def test_pieces_of_a_waveform_go_on_in_phase(accompanist, monkeypatch, kind):
+    """Pieces that began at phases of their own would cancel each other where they join."""
+    torch.manual_seed(0)
+    vocoder = build_vocoder(kind, accompanist.config.mel).eval()
+    monkeypatch.setattr(accompanist, "vocoder", vocoder)
+    monkeypatch.setattr(accompanist, "precision", "fp32")
+    mel = accompanist.log_mel(accompanist.prepare(voice(12.0)))
+    made = {}
+    for seconds in (12, 3):
+        monkeypatch.setattr("fastsag.pipeline._CHUNK_SECONDS", seconds)
+        made[seconds] = accompanist.waveform(mel)
+    apart = np.sqrt(np.mean((made[3] - made[12]) ** 2) / np.mean(made[12] ** 2))
+    assert 0 < apart < 0.2
 
 
 def test_a_given_lead_sheet_is_played(accompanist):

@@ -6,21 +6,24 @@ import torch
 from torch import Tensor, nn
 
 from fastsag.config import MelConfig
-from fastsag.vocoder.spectral import Spectral
+from fastsag.vocoder.spectral import PhaseClock, Spectral
 
 _MOMENTUM = 0.99
 
 
 class GriffinLim(nn.Module):
-    """Log mel (B, M, T) -> samples (B, T * hop), deterministic; the fallback vocoder."""
+    """Log mel (B, M, T), perhaps a piece of a longer one -> samples (B, T * hop), deterministic;
+    the fallback vocoder."""
+
+    clocked = True  # takes a `PhaseClock`
 
     def __init__(self, mel: MelConfig, iterations: int) -> None:
         super().__init__()
         self.spectral, self.iterations = Spectral(mel), iterations
 
-    def forward(self, log_mel: Tensor) -> Tensor:
+    def forward(self, log_mel: Tensor, clock: PhaseClock | None = None) -> Tensor:
         magnitude = self.spectral.magnitude(log_mel)
-        phase = self.spectral.integrated_phase(magnitude)
+        phase = self.spectral.integrated_phase(magnitude, clock)
         return griffin_lim(self.spectral, magnitude, phase, self.iterations)
 
 

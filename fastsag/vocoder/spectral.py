@@ -21,6 +21,34 @@ _BLOCK_BINS = 128
 _MAGNITUDE_ROUNDS = 10  # more no longer improve the sound
 
 
+class PhaseClock:
+    """Lets phases go on from one piece of a recording to the next, which overlaps it.
+
+    Pieces agree at a frame in the middle of the overlap, where both know their surroundings.
+    """
+
+    def __init__(self) -> None:
+        self._start = self._meets = self._leaves = 0
+        self._turned: Tensor | None = None
+
+    def piece(self, start: int, leaves: int) -> None:
+        """Announce a piece from frame `start` on, whose successor will meet it at `leaves`."""
+        self._start, self._meets, self._leaves = start, self._leaves, leaves
+
+    def before(self, offset: Tensor, cycle: float) -> tuple[int, Tensor]:
+        """What comes before a piece: frames, and the sum of their offsets (B, F).
+
+        Args:
+            offset: bins (B, T, F) by which tones are off their centres, of the piece.
+            cycle: what leads back to the same phase; the sum stays below it, and so exact.
+        """
+        before = torch.zeros_like(offset[:, 0])
+        if self._turned is not None:
+            before = self._turned - offset[:, : self._meets - self._start].sum(1)
+        self._turned = (before + offset[:, : self._leaves - self._start].sum(1)) % cycle
+        return self._start, before
+
+
 class Spectral(nn.Module):
     """STFT and its inverse on the mel's frame grid, and mel -> magnitude.
 
@@ -84,12 +112,13 @@ class Spectral(nn.Module):
         ]
         return torch.stack(sums).sum(0)
 
-    def integrated_phase(self, magnitude: Tensor) -> Tensor:
+    def integrated_phase(self, magnitude: Tensor, clock: PhaseClock | None = None) -> Tensor:
         """Unit complex numbers (B, F, T): a phase in which steady tones go on from frame to frame.
 
         The slope of the log magnitude across bins says how far each bin is from the tone that
         fills it (phase gradient of Průša et al. 2017, "A Noniterative Method for Reconstruction of
-        Phase from STFT Magnitude"); that frequency is summed over time from phase 0.
+        Phase from STFT Magnitude"); that frequency is summed over time from phase 0, or from where
+        `clock` stands, which then knows the end of this piece.
         """
         n_fft, hop = self.config.n_fft, self.config.hop_length
         log = _by_frame(magnitude).clamp(min=self.config.log_floor).log()
@@ -97,11 +126,15 @@ class Spectral(nn.Module):
         width = (n_fft / self.config.win_length) ** 2 / (2 * torch.pi * _HANN_GAMMA)
         offset = (width * slope).clamp(-2, 2)  # bins from bin centre to tone
         turned = offset.cumsum(1) - offset / 2  # trapezoids between frame centres
+        first = 0
+        if clock is not None:
+            first, before = clock.before(offset, n_fft / hop)
+            turned = turned + before[:, None]
         # In whole samples modulo n_fft: exact however long the recording is. So many frames later
         # each bin's centre has turned by whole cycles.
         period = n_fft // math.gcd(n_fft, hop)
         bins = torch.arange(magnitude.shape[1], device=magnitude.device)
-        frames = torch.arange(period, device=magnitude.device)[:, None]
+        frames = first + torch.arange(period, device=magnitude.device)[:, None]
         centre = ((bins * (hop * frames + n_fft // 2)) % n_fft).to(turned.dtype)
         centre = centre.repeat(-(-magnitude.shape[2] // period), 1)[: magnitude.shape[2]]
         angle = (2 * torch.pi / n_fft) * (centre + hop * turned)

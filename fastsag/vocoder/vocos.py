@@ -13,14 +13,14 @@ from torch import Tensor, nn
 from fastsag.config import MelConfig
 from fastsag.nn.convnext import ConvNeXtBlock
 from fastsag.vocoder.griffin_lim import griffin_lim
-from fastsag.vocoder.spectral import Spectral
+from fastsag.vocoder.spectral import PhaseClock, Spectral
 
 _LARGEST_STEP = 6.0  # log units by which a magnitude may be corrected
 _FIT_ROUNDS = 3  # after the correction, which then only moves energy inside a band
 
 
 class Vocos(nn.Module):
-    """Log mel (B, M, T) -> samples (B, T * hop).
+    """Log mel (B, M, T), perhaps a piece of a longer one -> samples (B, T * hop).
 
     Args:
         mel: the spectrogram contract.
@@ -29,6 +29,7 @@ class Vocos(nn.Module):
     """
 
     bf16 = True  # may be computed in half precision
+    clocked = True  # takes a `PhaseClock`
 
     def __init__(
         self,
@@ -52,11 +53,11 @@ class Vocos(nn.Module):
             self.head.bias.zero_()
             self.head.bias[bins : 2 * bins] = 1.0  # no rotation
 
-    def forward(self, log_mel: Tensor) -> Tensor:
-        magnitude, phase = self.spectrum(log_mel)
+    def forward(self, log_mel: Tensor, clock: PhaseClock | None = None) -> Tensor:
+        magnitude, phase = self.spectrum(log_mel, clock)
         return griffin_lim(self.spectral, magnitude, phase, self.griffin_lim_iterations)
 
-    def spectrum(self, log_mel: Tensor) -> tuple[Tensor, Tensor]:
+    def spectrum(self, log_mel: Tensor, clock: PhaseClock | None = None) -> tuple[Tensor, Tensor]:
         """Log mel (B, M, T) -> magnitude (B, F, T) and phase as unit complex numbers (B, F, T)."""
         x = self.embed((log_mel + 5) / 3).transpose(1, 2)
         x = self.blocks(self.norm(x).transpose(1, 2)).transpose(1, 2)
@@ -69,4 +70,4 @@ class Vocos(nn.Module):
         length = torch.sqrt(real.square() + imaginary.square() + 1e-6)
         rotation = torch.complex(real / length, imaginary / length)
         # Detached: through a sum over all frames before it, a gradient would be noise.
-        return magnitude, rotation * self.spectral.integrated_phase(magnitude.detach())
+        return magnitude, rotation * self.spectral.integrated_phase(magnitude.detach(), clock)
