@@ -51,10 +51,10 @@ def export(
     from fastsag.training.loop import averaged_weights
 
     resolved = configuration.load(config)
-    weights = _part(averaged_weights(model), "model.")
+    weights = averaged_weights(model, "model")
     if planner is not None:
         weights = {k: v for k, v in weights.items() if not k.startswith("planner.")}
-        parts = _part(averaged_weights(planner), "planner.")
+        parts = averaged_weights(planner, "planner")
         weights |= {f"planner.{name}": tensor for name, tensor in parts.items()}
     sound = _vocoder(vocoder) if vocoder else {}
     checkpoint.export(output, resolved, weights, sound)
@@ -150,14 +150,5 @@ def _vocoder(source: Path) -> dict:
     from fastsag.training.loop import CHECKPOINT, averaged_weights
 
     if (source / CHECKPOINT).exists():
-        return _part(averaged_weights(source), "vocoder.")
+        return averaged_weights(source, "vocoder")
     return checkpoint.load(source)[2].state_dict()
-
-
-def _part(state: dict, prefix: str) -> dict:
-    """The tensors under a prefix, without it."""
-    return {
-        name.removeprefix(prefix): tensor
-        for name, tensor in state.items()
-        if name.startswith(prefix)
-    }

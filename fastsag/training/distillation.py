@@ -223,9 +223,7 @@ def export(run: Path, config: Config, source: str | Path) -> Path:
     if getattr(rank_zero_only, "rank", 0):
         return folder
     own, model, vocoder = checkpoint.load(source)
-    student = {
-        name.removeprefix("student."): tensor for name, tensor in averaged_weights(run).items()
-    }
+    student = averaged_weights(run, "student")
     made = own.model_copy(update={"distilled": config.distilled})
     checkpoint.export(folder, made, model.state_dict(), vocoder.state_dict(), student=student)
     return folder

@@ -172,10 +172,5 @@ def export(run: Path, config: Config, source: str) -> Path:
     if getattr(rank_zero_only, "rank", 0):
         return folder
     _, _, vocoder = checkpoint.load(source)
-    weights = {
-        name.removeprefix("model."): tensor
-        for name, tensor in averaged_weights(run).items()
-        if name.startswith("model.")
-    }
-    checkpoint.export(folder, config, weights, vocoder.state_dict())
+    checkpoint.export(folder, config, averaged_weights(run, "model"), vocoder.state_dict())
     return folder

@@ -175,8 +175,11 @@ def initial_weights(source: str | Path) -> dict[str, Tensor]:
     return weights | {f"planner.{name}": tensor for name, tensor in planner.items()}
 
 
-def averaged_weights(run: Path) -> dict[str, Tensor]:
+def averaged_weights(run: Path, part: str = "") -> dict[str, Tensor]:
     """The averaged weights of a run, or the last ones where it does not average.
+
+    Args:
+        part: of the trained module, such as "model": its weights alone, by their names within it.
 
     Raises:
         UserError: no checkpoint in the folder.
@@ -184,7 +187,12 @@ def averaged_weights(run: Path) -> dict[str, Tensor]:
     state = _read(run / CHECKPOINT)
     weights: dict[str, Tensor] = dict(state["state_dict"])
     weights.update(state.get(EMA) or {})
-    return weights
+    prefix = f"{part}." if part else ""
+    return {
+        name.removeprefix(prefix): tensor
+        for name, tensor in weights.items()
+        if name.startswith(prefix)
+    }
 
 
 def _read(path: Path) -> dict[str, Any]:

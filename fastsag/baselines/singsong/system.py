@@ -237,8 +237,5 @@ def load_stage(folder: Path, name: StageName, tokenizer: Tokenizer) -> Stage:
         return stage
     from fastsag.training.loop import averaged_weights
 
-    weights = averaged_weights(folder)
-    stage.model.load_state_dict(
-        {key.removeprefix("model."): value for key, value in weights.items()}
-    )
+    stage.model.load_state_dict(averaged_weights(folder, "model"))
     return stage

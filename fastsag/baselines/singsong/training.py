@@ -81,6 +81,4 @@ def train_stage(
             ) from None
     module = StageTraining(stage, training)
     fit(module, crops["train"], crops["validation"], out, training, config)
-    weights = averaged_weights(out)
-    trained = {key.removeprefix("model."): value for key, value in weights.items()}
-    save_weights(trained, out / WEIGHTS, torch.float32)
+    save_weights(averaged_weights(out, "model"), out / WEIGHTS, torch.float32)
