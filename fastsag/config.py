@@ -16,6 +16,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from fastsag.errors import UserError
 
+# A model that continues its own windows is wild at their end, where nothing follows: so many mel
+# frames more are generated and thrown away.
+EDGE_FRAMES = 24
+
 
 class Strict(BaseModel):
     """Base of every configuration model: immutable, and unknown keys are refused."""
@@ -159,6 +163,7 @@ class SamplerConfig(Strict):
     steps: int = 50
     guidance: float = 1.0
     guidance_rescale: float = 0.0  # 0..1: how far the spread of levels is brought back
+    guidance_ceiling: float | None = None  # log units, where guided levels are cut; None: nowhere
     guidance_interval: tuple[float, float] | None = None  # noise levels that are guided; None: all
 
 
@@ -367,6 +372,8 @@ class Config(Strict):
     def _windows_join_one_way(self) -> Config:
         if self.window.context and self.window.overlap:
             raise ValueError("window: context and overlap exclude each other; set one to 0")
+        if self.window.context and self.window.frames - self.window.context <= EDGE_FRAMES:
+            raise ValueError(f"window: frames must be over {EDGE_FRAMES} more than context")
         return self
 
 

@@ -164,13 +164,14 @@ class FastSAG(nn.Module):
         conditions: Conditions,
         guidance: float = 1.0,
         rescale: float = 0.0,
+        ceiling: float | None = None,
         interval: tuple[float, float] | None = None,
     ) -> Denoise:
         """The denoiser under `conditions`: (x (B, M, T), sigma (B,)) -> x0 (B, M, T).
 
         T is the frames that were asked of `condition`; what the network needs beyond them is added
         and taken off again. `guidance` 1 is the conditional model, more follows it harder; for
-        `rescale` and `interval` see `guided`.
+        `rescale`, `ceiling` (normalised units) and `interval` see `guided`.
         """
         padded = guided(
             self.denoiser,
@@ -179,6 +180,7 @@ class FastSAG(nn.Module):
             null=None if guidance == 1.0 else conditions.null,
             mask=conditions.mask,
             rescale=rescale,
+            ceiling=ceiling,
             interval=interval,
         )
         return _unpadded(padded, conditions)

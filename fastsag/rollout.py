@@ -19,12 +19,12 @@ from torch import Tensor
 from fastsag.config import Config, PerceiverConfig
 from fastsag.diffusion.precond import EDMDenoiser
 from fastsag.diffusion.samplers import SAMPLERS, Denoise, Sampler, few_step
-from fastsag.diffusion.sampling import Way
+from fastsag.diffusion.sampling import Way, guidance_of
 from fastsag.diffusion.schedule import karras_sigmas
 from fastsag.lead_sheet import LeadSheet
 from fastsag.mel import silence
 from fastsag.model import Conditions, FastSAG
-from fastsag.windows import Window, join, spans, tiles
+from fastsag.windows import Window, cut, edge, join
 
 Tick = Callable[[int, int], None]  # denoiser steps done, steps in all
 
@@ -82,10 +82,7 @@ class Rollout:
         if self.way.distilled:
             assert self.student is not None
             return self.model.jump(self.student, conditions)
-        sampler = self.config.sampler
-        return self.model.denoise(
-            conditions, self.way.guidance, sampler.guidance_rescale, sampler.guidance_interval
-        )
+        return self.model.denoise(conditions, self.way.guidance, **guidance_of(self.config))
 
     def noise(self, frames: int, rng: torch.Generator) -> Tensor:
         """Standard normal (1, M, frames), the same on every device."""
@@ -122,18 +119,20 @@ def _continued(
 ) -> tuple[np.ndarray, np.ndarray]:
     """One window after the other."""
     config, model = take.config, take.model
-    windows = spans(total, config.window.frames, config.window.context)
+    windows = cut(total, config.window)
     mel = np.zeros((config.mel.n_mels, total), dtype=np.float32)
     prior = np.zeros_like(mel)
     rng = torch.Generator().manual_seed(take.seed)
     expected = take.way.steps * len(windows)
     for index, window in enumerate(windows):
         frames = window.stop - window.start
+        seen = frames + edge(config.window)
         fixed = isinstance(config.resampler, PerceiverConfig)
-        size = config.window.frames if fixed else frames
+        size = config.window.frames if fixed else seen
         first = take.frames_of(window.start)
-        part = semantics[first : first + take.frames_of(frames)]
-        part = F.pad(part, (0, 0, 0, round(size / frames * len(part)) - len(part)))
+        part = semantics[first : first + take.frames_of(seen)]
+        if size > frames:
+            part = F.pad(part, (0, 0, 0, take.frames_of(size) - len(part)))
         context = None
         if model.context and window.known:
             known = torch.from_numpy(mel[:, window.start : window.start + window.known])
@@ -141,8 +140,8 @@ def _continued(
             context = F.pad(marked, (0, size - window.known)).unsqueeze(0).to(take.device)
         done = index * take.way.steps
         with take.precision():
-            plan = take.plan(sheet, window.start, frames, size)
-            heard = take.voice(vocal_mel, window.start, frames, size)
+            plan = take.plan(sheet, window.start, seen, size)
+            heard = take.voice(vocal_mel, window.start, seen, size)
             conditions = model.condition(_batch(part, take.device), size, plan, context, heard)
             out = model.generate(
                 take.denoise(conditions),
@@ -167,7 +166,7 @@ def _joint(
     """All windows together: where they overlap, every denoiser call is their weighted mean."""
     config, model = take.config, take.model
     size = config.window.frames
-    windows = tiles(total, size, config.window.overlap)
+    windows = cut(total, config.window)
     length = windows[-1].stop
     rng = torch.Generator().manual_seed(take.seed)
     count = take.frames_of(size) - take.lost

@@ -17,7 +17,7 @@ from fastsag.diffusion.sampling import Way, way_of
 from fastsag.lead_sheet import LeadSheet
 from fastsag.levels import Mix
 from fastsag.version import __version__
-from fastsag.windows import spans, tiles
+from fastsag.windows import cut
 
 
 @dataclass(frozen=True)
@@ -90,11 +90,7 @@ def describe(
         mixed: the result.
         frames: T, mel frames in all.
     """
-    window = config.window
-    if window.overlap:
-        windows = tiles(frames, window.frames, window.overlap)
-    else:
-        windows = spans(frames, window.frames, window.context)
+    windows = cut(frames, config.window)
     stretch = 2 ** (sheet.tuning / 1200) if sheet else 1.0  # frames are of the voice at A440
     joins = [(part.start + part.known) / config.mel.frame_rate / stretch for part in windows[1:]]
     return {

@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fastsag.config import EDGE_FRAMES, WindowConfig
+
 
 class Window(NamedTuple):
     """Frames start..stop, of which the first `known` were covered by the window before."""
@@ -13,6 +15,18 @@ class Window(NamedTuple):
     start: int
     stop: int
     known: int
+
+
+def cut(total: int, window: WindowConfig) -> list[Window]:
+    """The windows of a recording of `total` mel frames, without `edge` frames at their ends."""
+    if window.overlap:
+        return tiles(total, window.frames, window.overlap)
+    return spans(total, window.frames - edge(window), window.context)
+
+
+def edge(window: WindowConfig) -> int:
+    """Frames that are generated after each window and thrown away."""
+    return EDGE_FRAMES if window.context else 0
 
 
 def spans(total: int, size: int, overlap: int) -> list[Window]:

@@ -4,11 +4,11 @@ from itertools import pairwise
 
 import torch
 
-from fastsag.config import Config
+from fastsag.config import EDGE_FRAMES, Config
 from fastsag.diffusion.sampling import Way
 from fastsag.model import build
 from fastsag.rollout import Rollout, _Merge
-from fastsag.windows import tiles
+from fastsag.windows import cut, tiles
 
 
 def small(frames: int = 64, overlap: int = 16) -> Config:
@@ -91,3 +91,28 @@ def test_merged_windows_fade():
     merge = _Merge(windows, 30, torch.device("cpu"))
     merged = merge([torch.zeros(1, 1, 100), torch.ones(1, 1, 100)])[0, 0]
     assert merged.diff().min() >= 0 and merged.diff().max() < 1 / 25
+
+
+@torch.inference_mode()
+def test_the_wild_ends_of_continued_windows_are_not_played(monkeypatch):
+    """Every window ends with frames that are thrown away, the last one too."""
+    config = small(frames=96, overlap=0)
+    values = config.model_dump()
+    values["window"] = {"frames": 96, "context": 32, "overlap": 0}
+    values["denoiser"] = {"kind": "dit", "width": 32, "depth": 1, "heads": 2}
+    values["resampler"] = {"kind": "interpolation"}
+    rollout = take(Config.model_validate(values))
+    sizes = []
+
+    def wild(denoise, noise, *_):
+        sizes.append(noise.shape[-1])
+        out = torch.zeros_like(noise)
+        out[..., -EDGE_FRAMES:] = 100.0
+        return out
+
+    monkeypatch.setattr(rollout.model, "generate", wild)
+    for total in (20, 72, 73, 200):
+        sizes.clear()
+        _, mel = rollout(torch.rand(total // 2, 39), None, total, lambda *_: None)
+        assert mel.shape == (20, total) and (mel == 0).all()
+        assert len(sizes) == len(cut(total, rollout.config.window)) and max(sizes) <= 96

@@ -93,6 +93,7 @@ def guided(
     null: Tensor | None = None,
     mask: Tensor | None = None,
     rescale: float = 0.0,
+    ceiling: float | None = None,
     interval: tuple[float, float] | None = None,
 ) -> Denoise:
     """Bind a condition: the function of (x, sigma) that a sampler takes.
@@ -100,9 +101,10 @@ def guided(
     Classifier-free guidance (Ho and Salimans 2022): D_uncond + scale (D_cond - D_uncond), where
     D_uncond sees the `null` condition, in one batch with D_cond. At scale 1 that is D_cond alone.
     Guidance widens the range of levels; `rescale` (phi of Lin et al. 2024, section 3.4) is the
-    share in which the spread over (M, T) is brought back to D_cond's. Outside of the noise levels
-    `interval`, lowest and highest, there is no guidance and thus one call (Kynkäänniemi et al.
-    2024); to choose by level, a GPU must be waited for.
+    share in which the spread over (M, T) is brought back to D_cond's, and what is above `ceiling`,
+    the loudest that the data know, is cut (static thresholding, Saharia et al. 2022). Outside of
+    the noise levels `interval`, lowest and highest, there is no guidance and thus one call
+    (Kynkäänniemi et al. 2024); to choose by level, a GPU must be waited for.
 
     Raises:
         ValueError: a scale other than 1 without a null condition.
@@ -121,10 +123,10 @@ def guided(
         twice = denoiser(torch.cat([x, x]), torch.cat([sigma, sigma]), both, masks)
         conditional, unconditional = twice.chunk(2)
         out = torch.lerp(unconditional, conditional, scale)
-        if rescale == 0.0:
-            return out
-        mean = out.mean((1, 2), keepdim=True)
-        spread = conditional.std((1, 2), keepdim=True) / out.std((1, 2), keepdim=True)
-        return mean + (out - mean) * torch.lerp(torch.ones_like(spread), spread, rescale)
+        if rescale:
+            mean = out.mean((1, 2), keepdim=True)
+            spread = conditional.std((1, 2), keepdim=True) / out.std((1, 2), keepdim=True)
+            out = mean + (out - mean) * torch.lerp(torch.ones_like(spread), spread, rescale)
+        return out if ceiling is None else out.clamp(max=ceiling)
 
     return denoise

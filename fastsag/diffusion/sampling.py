@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
+
+import torch
 
 from fastsag.config import Config
 from fastsag.diffusion.samplers import DISTILLED, SAMPLERS
 from fastsag.errors import UserError
+from fastsag.mel import normalize
 
 
 @dataclass(frozen=True)
@@ -21,6 +25,18 @@ class Way:
     def distilled(self) -> bool:
         """By the student, not by the denoiser itself."""
         return self.sampler == DISTILLED
+
+
+def guidance_of(config: Config) -> dict[str, Any]:
+    """How guidance is held in check: what `FastSAG.denoise` takes beside its strength."""
+    sampler, ceiling = config.sampler, config.sampler.guidance_ceiling
+    if ceiling is not None:
+        ceiling = float(normalize(torch.tensor(ceiling), config.mel))
+    return {
+        "rescale": sampler.guidance_rescale,
+        "ceiling": ceiling,
+        "interval": sampler.guidance_interval,
+    }
 
 
 def way_of(

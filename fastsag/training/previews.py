@@ -13,6 +13,7 @@ from torch.utils.data import Dataset, default_collate
 from fastsag import audio
 from fastsag.config import Config
 from fastsag.diffusion.samplers import SAMPLERS
+from fastsag.diffusion.sampling import guidance_of
 from fastsag.diffusion.schedule import karras_sigmas
 from fastsag.errors import require
 from fastsag.mel import band_centres, denormalize
@@ -85,9 +86,7 @@ class Previews(Callback):
         rng = torch.Generator().manual_seed(VALIDATION_SEED)
         noise = torch.randn(mel.shape, generator=rng).to(mel.device)
         levels = karras_sigmas(sampler.steps, edm.sigma_min, edm.sigma_max, edm.rho, edm.levels)
-        denoise = model.denoise(
-            conditions, sampler.guidance, sampler.guidance_rescale, sampler.guidance_interval
-        )
+        denoise = model.denoise(conditions, sampler.guidance, **guidance_of(self.config))
         made = model.generate(denoise, noise, levels.to(mel.device), SAMPLERS[sampler.name])
         return conditions.prior[..., : mel.shape[-1]], made
 

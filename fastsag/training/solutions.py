@@ -20,6 +20,7 @@ from torch.utils.data import Dataset, default_collate
 from fastsag.checkpoint import save_weights
 from fastsag.config import Config
 from fastsag.diffusion.samplers import SAMPLERS
+from fastsag.diffusion.sampling import guidance_of
 from fastsag.diffusion.schedule import karras_sigmas
 from fastsag.training.accompaniment import AccompanimentTraining, Draws
 
@@ -66,9 +67,7 @@ def solve(teacher: AccompanimentTraining, batch: dict[str, Tensor]) -> dict[str,
         # As it is stored, so that the states of the file are those that the teacher saw.
         noise = draws.normal(mel.shape[1:]).half().float()
         last = model.generate(
-            model.denoise(
-                conditions, sampler.guidance, sampler.guidance_rescale, sampler.guidance_interval
-            ),
+            model.denoise(conditions, sampler.guidance, **guidance_of(config)),
             noise,
             sigmas,
             SAMPLERS[sampler.name],

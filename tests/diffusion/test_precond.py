@@ -77,6 +77,16 @@ def test_rescaled_guidance_keeps_the_spread_of_the_conditional_model() -> None:
     assert_close(spread(4.0, 0.5), (spread(4.0, 0.0) + spread(1.0, 0.0)) / 2)
 
 
+def test_guidance_cuts_what_is_louder_than_its_ceiling() -> None:
+    denoiser = EDMDenoiser(Loud())
+    x, sigma = torch.randn(2, 4, 5), torch.tensor([0.3, 2.0])
+    options = {"condition": torch.randn(2, 4, 5), "null": torch.zeros(2, 4, 5)}
+    free = guided(denoiser, 4.0, **options)(x, sigma)
+    ceiling = float(free.median())
+    cut = guided(denoiser, 4.0, **options, ceiling=ceiling)(x, sigma)
+    assert free.max() > ceiling and torch.equal(cut, free.clamp(max=ceiling))
+
+
 def test_guidance_within_an_interval() -> None:
     """Inside as everywhere; outside the conditional model, in one call."""
     calls: list[int] = []
