@@ -100,16 +100,34 @@ def plan(
     kept = [name for name in anchors if banded or name not in (TRUE, RANDOM)]
     if len(known) < 2:
         kept = [name for name in kept if name != RANDOM]
+    partners = _partners([_song(clip) for clip in known])
     played: list[tuple[str, Path | None]] = [*((name, None) for name in kept), *systems]
     return [
         Job(
             name,
             clip,
             name if folder is None else candidate(folder, clip.key),
-            known[(index + 1) % len(known)],
+            known[partners[index]],
         )
         for name, folder in played
         for index, clip in enumerate(known)
+    ]
+
+
+def _song(clip: Clip) -> str:
+    """Which song a clip is a recording of: others of it are no random partners."""
+    if clip.truth is None:
+        return clip.key
+    return str(json.loads(clip.truth.read_text(encoding="utf-8")).get("song", clip.key))
+
+
+def _partners(songs: Sequence[str]) -> list[int]:
+    """For each clip the next one of another song; of itself, if there is no other song."""
+    count = len(songs)
+    following = [[(index + step) % count for step in range(1, count)] for index in range(count)]
+    return [
+        next((other for other in others if songs[other] != songs[index]), index)
+        for index, others in enumerate(following)
     ]
 
 

@@ -133,3 +133,9 @@ def test_keys_that_begin_alike_are_not_confused(tmp_path):
             soundfile.write(tmp_path / f"{name}.{part}.wav", np.ones(100) * 0.1, RATE)
     assert sets.candidate(tmp_path, "a1").name == "a1.vocals.accompaniment.wav"
     assert [clip.key for clip in sets.clips(tmp_path)] == ["a1", "a10"]
+
+
+def test_a_random_partner_is_another_song():
+    """Recordings of one song lie side by side in a set; the next of them is no stranger."""
+    assert report._partners(["a", "a", "b", "b", "c"]) == [2, 2, 4, 4, 0]
+    assert report._partners(["a", "a"]) == [0, 1]
