@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastsag.chords import CHORDS, NO_CHORD, key_index, key_name, moved
+from fastsag.chords import CHORDS, NO_CHORD, chord_index, chord_tones, key_index, key_name, moved
 from fastsag.conditioning.planner import METRES, PlanFrames
 from fastsag.lead_sheet import Hints, LeadSheet
 
@@ -58,7 +58,7 @@ def decode(
         chords = [CHORDS[index] for index in path]
     if sung_until is not None and len(hints.chords or ()) < bars - 1:  # a whole song's are kept
         last = int(_bar_of(grid, np.array(sung_until - _LATE_SECONDS), bars))
-        chords = _ended(chords, last, None if hints.chords else CHORDS[key])
+        chords = _ended(chords, last, None if hints.chords else key)
     return LeadSheet(
         beats=beats,
         beats_per_bar=metre,
@@ -76,10 +76,22 @@ def _bar_of(grid: LeadSheet, times: np.ndarray, bars: int) -> np.ndarray:
     return np.clip(np.floor(position).astype(int) + 1, 0, bars - 1)
 
 
-def _ended(chords: list[str], last: int, tonic: str | None) -> list[str]:
-    """Chords of bars that end with one bar behind bar `last`, on the tonic if there is one."""
-    final = [tonic or chord for chord in chords[last + 1 : last + 2]]
+def _ended(chords: list[str], last: int, key: int | None) -> list[str]:
+    """Chords of bars that end with one bar behind bar `last`, on the tonic where `key` is known.
+
+    A song that has left its key stays on the chord of bar `last`.
+    """
+    final = chords[last + 1 : last + 2]
+    if final and key is not None:
+        inside = _in_key(chord_index(chords[last].split()[-1]), key)
+        final = [CHORDS[key] if inside else chords[last]]
     return [*chords[: last + 1], *final, *(NO_CHORD for _ in chords[last + 2 :])]
+
+
+def _in_key(chord: int, key: int) -> bool:
+    """Whether a chord is made of the key's scale, in minor with both sevenths."""
+    scale = {0, 2, 4, 5, 7, 9, 11} if key < 12 else {0, 2, 3, 5, 7, 8, 10, 11}
+    return {(tone - key) % 12 for tone in chord_tones(chord)} <= scale
 
 
 def _beats(

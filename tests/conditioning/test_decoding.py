@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from fastsag.chords import CHORDS, chord_index, key_index
+from fastsag.conditioning import decoding
 from fastsag.conditioning.decoding import beat_times, choose_chords, covering, decode
 from fastsag.conditioning.planner import METRES, PlanFrames
 from fastsag.lead_sheet import Hints
@@ -138,6 +139,13 @@ def test_the_band_ends_with_the_song():
     again = decode(frames, RATE, 32.2, sung_until=first + 5 * bar + 0.1)
     assert again.chords == ended.chords
     assert decode(frames, RATE, 32.2, sung_until=32.0).chords[:17] == whole.chords[:17]
+
+
+def test_a_song_that_has_left_its_key_ends_where_it_is():
+    chords = ["C:maj", "F:maj", "N"]
+    assert decoding._ended(chords, 1, key_index("C major"))[2] == "C:maj"
+    assert decoding._ended(chords, 1, key_index("D minor"))[2] == "D:min"
+    assert decoding._ended(chords, 1, key_index("G major"))[2] == "F:maj"
 
 
 def test_chords_that_are_given_end_only_where_they_are_a_loop():
