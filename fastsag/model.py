@@ -186,11 +186,15 @@ class FastSAG(nn.Module):
         return _unpadded(padded, conditions)
 
     @staticmethod
-    def jump(student: EDMDenoiser, conditions: Conditions) -> Denoise:
-        """A distilled `student` of this model under `conditions`, as `few_step` takes it."""
+    def jump(student: EDMDenoiser, conditions: Conditions, ceiling: float | None = None) -> Denoise:
+        """A distilled `student` of this model under `conditions`, as `few_step` takes it.
+
+        Its teacher never went above `ceiling` (normalised units), so what does is cut.
+        """
 
         def padded(x: Tensor, sigma: Tensor, following: Tensor) -> Tensor:
-            return student(x, sigma, conditions.channels, conditions.mask, following)
+            out = student(x, sigma, conditions.channels, conditions.mask, following)
+            return out if ceiling is None else out.clamp(max=ceiling)
 
         return _unpadded(padded, conditions)
 

@@ -79,10 +79,11 @@ class Rollout:
 
     def denoise(self, conditions: Conditions) -> Denoise:
         """The student or the guided denoiser under `conditions`."""
+        guidance = guidance_of(self.config)
         if self.way.distilled:
             assert self.student is not None
-            return self.model.jump(self.student, conditions)
-        return self.model.denoise(conditions, self.way.guidance, **guidance_of(self.config))
+            return self.model.jump(self.student, conditions, guidance["ceiling"])
+        return self.model.denoise(conditions, self.way.guidance, **guidance)
 
     def noise(self, frames: int, rng: torch.Generator) -> Tensor:
         """Standard normal (1, M, frames), the same on every device."""

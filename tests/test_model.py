@@ -9,7 +9,7 @@ from fastsag import config as configuration
 from fastsag.config import Config
 from fastsag.errors import UserError
 from fastsag.lead_sheet import PLAN_FEATURES, PLAN_PARTS
-from fastsag.model import build
+from fastsag.model import build, build_student
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 
@@ -97,3 +97,14 @@ def test_the_denoiser_hears_every_part_of_its_condition(config):
     assert all(
         reached[part].min() > 0 for part in (slice(0, 100), slice(100, 140), slice(140, 241))
     )
+
+
+def test_a_student_keeps_to_the_ceiling_of_its_teacher(config):
+    torch.manual_seed(0)
+    model, student = build(config), build_student(config)
+    conditions = model.condition(torch.rand(1, 50, 39), 100, torch.zeros(1, PLAN_FEATURES, 100))
+    x, levels = torch.randn(1, 100, 100), torch.tensor([0.5])
+    free = model.jump(student, conditions)(x, levels, levels / 2)
+    ceiling = float(free.detach().median())
+    cut = model.jump(student, conditions, ceiling)(x, levels, levels / 2)
+    assert free.max() > ceiling and torch.equal(cut, free.clamp(max=ceiling))
