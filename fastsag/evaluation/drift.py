@@ -189,16 +189,21 @@ def picture(path: Path, drifts: dict[str, Drift]) -> None:
         for index, (label, found) in enumerate(drifts.items()):
             starts = [row["start"] for row in found.windows]
             values = [math.nan if row[name] is None else row[name] for row in found.windows]
-            axis.plot(starts, values, "o-", ms=4, lw=1.2, color=f"C{index}", label=label)
+            axis.plot(starts, values, "o-", ms=4, lw=1.2, color=f"C{index}", label=_short(label))
             for seam in found.seams:
                 axis.axvline(seam["seconds"], color=f"C{index}", lw=0.5, ls=":")
         axis.set_ylabel(f"{name.split('_')[0]} ({_UNITS[name]})")
         axis.margins(y=0.4)
         for side in ("top", "right"):
             axis.spines[side].set_visible(False)
-    axes[0].legend(fontsize=8, ncols=3)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", fontsize=8)
     axes[-1].set_xlabel("time (s); dotted: where windows join")
     save(figure, path)
+
+
+def _short(name: str) -> str:
+    """A recording's folder and name: what tells it from others, and fits into a legend."""
+    return "/".join(Path(name).parts[-2:])
 
 
 def table(drifts: dict[str, Drift]) -> str:
