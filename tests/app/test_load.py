@@ -81,7 +81,7 @@ def test_fifty_clients_at_once(server):
             f"{took[0]:.1f} / {median(took):.1f} / {took[-1]:.1f} s (first, median, last); "
             f"resident {resident[-1]:.0f} MB"
         )
-    assert resident[-1] < 1.05 * resident[1]
+    assert resident[-1] < 1.1 * resident[1]
     (private,) = folder.iterdir()
     ends = time.monotonic() + 10  # the last answer's files go once it is sent
 

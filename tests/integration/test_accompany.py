@@ -153,8 +153,8 @@ def test_a_lead_sheet_is_written_edited_and_played(tiny, tmp_path):
     played = json.loads((out / "song.json").read_text())["lead_sheet"]
     assert played["key"] == "A major" and played["style"] == "folk"
     assert played["tempo"] == pytest.approx(100)
-    assert played["chords"][1:3] == ["F#:min", "D:maj E:maj"]
-    assert "| F#m | D E |" in (out / "song.lead-sheet.txt").read_text()
+    assert played["chords"][1:3] == ["F#:min7", "D:maj E:maj"]
+    assert "| F#m7 | D E" in (out / "song.lead-sheet.txt").read_text()
 
 
 def test_help_teaches():

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from fastsag import audio, notation
-from fastsag.chords import chord_tones
 from fastsag.pipeline import Accompanist
 from fastsag.take import Settings
 
@@ -42,10 +41,8 @@ def follows(samples: np.ndarray, rate: int, sheet) -> np.ndarray:
     count = np.maximum(1, np.bincount(pitch_class, minlength=12))
     chroma = np.stack([np.bincount(pitch_class, row, 12) / count for row in power[:, kept]])
     seconds = (np.arange(len(frames)) * hop + size / 2) / rate
-    labels = sheet.chord_at(sheet.beat_position(seconds))
-    tones = np.zeros((len(frames), 12))
-    for row, label in zip(tones, labels, strict=True):
-        row[list(chord_tones(int(label)))] = 1
+    tones = sheet.harmony_at(sheet.beat_position(seconds))[:12].T
+    chroma, tones = chroma[tones.any(1)], tones[tones.any(1)]
     scores = [
         np.mean([np.corrcoef(c, np.roll(t, up))[0, 1] for c, t in zip(chroma, tones, strict=True)])
         for up in range(12)

@@ -149,7 +149,7 @@ def test_the_student_comes_nearer(run):
         fresh = (before.play(item["channels"], item["noise"], 4) - item["mel"]).square().mean()
         before.load_state_dict(averaged_weights(run))
         taught = (before.play(item["channels"], item["noise"], 4) - item["mel"]).square().mean()
-    assert taught < 0.7 * fresh
+    assert taught < 0.8 * fresh
 
 
 def test_killed_at_17_of_30_it_ends_with_the_same_weights(run, teacher, corpus, tmp_path):
