@@ -14,7 +14,24 @@ import numpy as np
 from fastsag.audio import pieces
 
 PEAK_DBFS = -1.0  # nothing that is mixed is louder
+RUMBLE_HZ = 25.0  # below, a band is felt by loudspeakers alone
 _GATE_LUFS = -70.0  # BS.1770: quieter blocks do not count
+
+
+def without_rumble(samples: np.ndarray, rate: int) -> np.ndarray:
+    """(C, N) without what is below `RUMBLE_HZ`: a Butterworth filter of fourth order, in pieces.
+
+    A generated spectrogram is free to hold there what nobody hears; it would cost headroom.
+    """
+    from scipy.signal import butter, sosfilt  # most of a second to import
+
+    sections = butter(4, RUMBLE_HZ, "highpass", fs=rate, output="sos")
+    state = np.zeros((len(sections), len(samples), 2))
+    parts = []
+    for piece in pieces(samples):
+        filtered, state = sosfilt(sections, piece, zi=state)
+        parts.append(filtered.astype(np.float32))
+    return np.concatenate(parts, axis=1)
 
 
 def loudness(samples: np.ndarray, rate: int, gate_lufs: float = _GATE_LUFS) -> float:

@@ -27,7 +27,7 @@ from fastsag.config import Config
 from fastsag.diffusion.precond import EDMDenoiser
 from fastsag.errors import UserError
 from fastsag.lead_sheet import STYLES, Hints, LeadSheet
-from fastsag.levels import mix
+from fastsag.levels import mix, without_rumble
 from fastsag.mel import LogMel, denormalize, normalize
 from fastsag.model import FastSAG
 from fastsag.nn.compiled import Compiled
@@ -303,9 +303,8 @@ class Accompanist:
         watch.lap("denoise")
         band = self.waveform(mel, progress)
         watch.lap("vocode")
-        band = audio.resample(
-            band[None], self.config.mel.sample_rate, rate / _stretch(cents), count
-        )
+        band = without_rumble(band[None], self.config.mel.sample_rate)
+        band = audio.resample(band, self.config.mel.sample_rate, rate / _stretch(cents), count)
         mixed = mix(recording.samples, band, rate, level_db)
         watch.lap("mix")
         record = {

@@ -12,6 +12,15 @@ from fastsag import levels
 from tests.test_audio import noise
 
 
+@pytest.mark.parametrize(("hertz", "kept"), [(5, 0.0), (12, 0.06), (60, 1.0), (1_000, 1.0)])
+def test_rumble_is_taken_out_and_bass_stays(hertz, kept):
+    time = np.arange(3 * 24_000) / 24_000
+    tone = np.sin(2 * np.pi * hertz * time).astype(np.float32)[None]
+    left = levels.without_rumble(tone, 24_000)
+    assert left.shape == tone.shape and left.dtype == np.float32
+    assert np.abs(left[:, 24_000:]).max() == pytest.approx(kept, abs=0.03)
+
+
 @pytest.mark.parametrize("rate", [24_000, 44_100, 48_000])
 @pytest.mark.parametrize(("channels", "seconds"), [(1, 30.0), (2, 7.3), (5, 3.0)])
 def test_loudness_is_pyloudnorms(rate, channels, seconds):
