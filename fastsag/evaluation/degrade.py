@@ -21,7 +21,7 @@ from fastsag.codec.encodec import EncodecCodec
 from fastsag.config import BigVGANConfig, Config, GriffinLimConfig
 from fastsag.errors import UserError
 from fastsag.evaluation.config import RoundTripConfig
-from fastsag.evaluation.sets import SUFFIXES
+from fastsag.evaluation.sets import audio_files
 from fastsag.mel import LogMel
 from fastsag.vocoder import build_vocoder, load_published
 
@@ -152,11 +152,7 @@ def folder(
     Raises:
         UserError: no such folder, nothing in it, or a file that cannot be read.
     """
-    if not source.is_dir():
-        raise UserError(f"{source}: no such folder")
-    paths = sorted(path for path in source.iterdir() if path.suffix.lower() in SUFFIXES)
-    if not paths:
-        raise UserError(f"{source}: no audio file here ({', '.join(SUFFIXES)})")
+    paths = audio_files(source)
     output.mkdir(parents=True, exist_ok=True)
     for index, path in enumerate(paths):
         target = output / f"{path.stem}.flac"

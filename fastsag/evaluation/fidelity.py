@@ -17,7 +17,7 @@ from fastsag import audio
 from fastsag.errors import UserError
 from fastsag.evaluation import sound
 from fastsag.evaluation.chroma import SAMPLE_RATE
-from fastsag.evaluation.sets import SUFFIXES
+from fastsag.evaluation.sets import audio_files, mono
 
 RESOLUTIONS = ((512, 128), (1024, 256), (2048, 512))  # window and hop, samples
 DISTANCES = ("lsd_db", "convergence", "log_magnitude")
@@ -67,8 +67,8 @@ def compare(
     Raises:
         UserError: no such folder, nothing in it, a recording without its copy, or one too short.
     """
-    recordings = _audio(reference)
-    found = [(folder, _audio(folder)) for folder in copies]
+    recordings = _by_stem(reference)
+    found = [(folder, _by_stem(folder)) for folder in copies]
     for folder, theirs in found:
         absent = sorted(set(recordings) - set(theirs))
         if absent:
@@ -90,22 +90,13 @@ def compare(
     }
 
 
-def _audio(folder: Path) -> dict[str, Path]:
-    """Stem -> file of a folder's audio."""
-    if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder")
-    paths = {
-        path.stem: path for path in sorted(folder.iterdir()) if path.suffix.lower() in SUFFIXES
-    }
-    if not paths:
-        raise UserError(f"{folder}: no audio file here ({', '.join(SUFFIXES)})")
-    return paths
+def _by_stem(folder: Path) -> dict[str, Path]:
+    return {path.stem: path for path in audio_files(folder)}
 
 
 def _samples(path: Path) -> np.ndarray:
-    recording = audio.read(path)
-    mono = audio.to_mono(recording.samples)
-    samples = audio.resample(mono, recording.sample_rate, SAMPLE_RATE)[0]
+    whole, rate = mono(path)
+    samples = audio.resample(whole[None], rate, SAMPLE_RATE)[0]
     if len(samples) < RESOLUTIONS[-1][0]:
         raise UserError(f"{path}: shorter than 0.1 s; leave it out")
     return samples

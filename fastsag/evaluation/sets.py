@@ -33,6 +33,20 @@ class Clip:
     truth: Path | None
 
 
+def audio_files(folder: Path) -> list[Path]:
+    """The audio files of a folder, by name.
+
+    Raises:
+        UserError: no such folder, or none in it.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder")
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    if not paths:
+        raise UserError(f"{folder}: no audio file here ({', '.join(SUFFIXES)})")
+    return paths
+
+
 def clips(folder: Path) -> list[Clip]:
     """The clips of a set, by key.
 
