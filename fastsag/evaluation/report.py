@@ -98,9 +98,10 @@ def plan(
     """
     banded = all(clip.band for clip in known)
     kept = [name for name in anchors if banded or name not in (TRUE, RANDOM)]
-    if len(known) < 2:
+    songs = [_song(clip) for clip in known]
+    if len(set(songs)) < 2:
         kept = [name for name in kept if name != RANDOM]
-    partners = _partners([_song(clip) for clip in known])
+    partners = _partners(songs)
     played: list[tuple[str, Path | None]] = [*((name, None) for name in kept), *systems]
     return [
         Job(
