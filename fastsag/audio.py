@@ -30,6 +30,7 @@ FORMATS = {
     "mp3": ("MP3", "MPEG_LAYER_III"),
     "ogg": ("OGG", "VORBIS"),
 }
+SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".m4a")  # of recordings in a folder
 _PIECE = 1 << 18  # samples handled at once
 _ENCRYPTED = ("drms", "enca", "aavd")  # codec tags of protected MP4: FFmpeg would decode noise
 # Containers that FFmpeg may open: none that refers to other files or addresses (playlists do).
@@ -222,7 +223,7 @@ def resample(
     out = samples
     if rate != new_rate:
         channels = [soxr.resample(channel, rate, new_rate, quality="HQ") for channel in samples]
-        out = np.stack(channels)
+        out = np.stack(channels) if len(channels) > 1 else channels[0][None]
     if count is None or out.shape[1] == count:
         return out
     if out.shape[1] > count:

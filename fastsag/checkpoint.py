@@ -11,6 +11,7 @@ folder.
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from importlib import resources
 from pathlib import Path
@@ -207,11 +208,12 @@ def export(
     model: dict[str, Tensor],
     vocoder: dict[str, Tensor],
     dtype: torch.dtype = torch.float16,
-    student: dict[str, Tensor] | None = None,
+    student: dict[str, Tensor] | Path | None = None,
 ) -> None:
     """Write a checkpoint folder from state dicts; a model card already there is kept.
 
-    Without a `student` the configuration that is written has none either.
+    A `student` may be the file of another checkpoint with the same denoiser, which is then copied:
+    what is stored of one is rounded. Without it the configuration that is written has none either.
     """
     check = build(config)
     check.load_state_dict(model)
@@ -219,6 +221,9 @@ def export(
     if student is None:
         config = config.model_copy(update={"distilled": None})
         (folder / STUDENT).unlink(missing_ok=True)
+    elif isinstance(student, Path):
+        if student.resolve() != (folder / STUDENT).resolve():
+            shutil.copyfile(student, folder / STUDENT)
     else:
         build_student(config).load_state_dict(student)
         teacher = check.denoiser.state_dict()

@@ -27,11 +27,10 @@ def without_rumble(samples: np.ndarray, rate: int) -> np.ndarray:
 
     sections = butter(4, RUMBLE_HZ, "highpass", fs=rate, output="sos")
     state = np.zeros((len(sections), len(samples), 2))
-    parts = []
-    for piece in pieces(samples):
-        filtered, state = sosfilt(sections, piece, zi=state)
-        parts.append(filtered.astype(np.float32))
-    return np.concatenate(parts, axis=1)
+    filtered = np.empty_like(samples)
+    for piece, out in zip(pieces(samples), pieces(filtered), strict=True):
+        out[:], state = sosfilt(sections, piece, zi=state)
+    return filtered
 
 
 def loudness(samples: np.ndarray, rate: int, gate_lufs: float = _GATE_LUFS) -> float:

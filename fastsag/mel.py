@@ -39,8 +39,10 @@ class LogMel(nn.Module):
         return bands.clamp(min=self.config.log_floor).log()
 
 
-def frame_spectrum(wave: Tensor, config: MelConfig, window: Tensor) -> Tensor:
+def frame_spectrum(wave: Tensor, config: MelConfig, window: Tensor, stride: int = 1) -> Tensor:
     """Complex STFT (B, n_fft // 2 + 1, T) of `wave` (B, N) in the contract's framing.
+
+    With a `stride`, every such frame of it.
 
     Raises:
         ValueError: fewer samples than the reflect padding needs.
@@ -52,7 +54,7 @@ def frame_spectrum(wave: Tensor, config: MelConfig, window: Tensor) -> Tensor:
     return torch.stft(
         padded,
         config.n_fft,
-        config.hop_length,
+        config.hop_length * stride,
         config.win_length,
         window=window,
         center=False,

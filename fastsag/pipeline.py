@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,9 +21,10 @@ from torch import Tensor, nn
 
 from fastsag import audio, checkpoint
 from fastsag.audio import Recording
+from fastsag.conditioning.beats import Onsets
 from fastsag.conditioning.decoding import decode
 from fastsag.conditioning.encoders import build_encoder, encode
-from fastsag.conditioning.encoders.melodic import MelodicEncoder, sung_until, tuning
+from fastsag.conditioning.encoders.melodic import ONSET, MelodicEncoder, sung_until, tuning
 from fastsag.config import Config
 from fastsag.diffusion.precond import EDMDenoiser
 from fastsag.errors import UserError
@@ -33,17 +35,15 @@ from fastsag.model import FastSAG
 from fastsag.nn.compiled import Compiled
 from fastsag.rollout import Rollout
 from fastsag.take import Accompaniment, Settings, Stopwatch, describe
-from fastsag.vocoder.spectral import PhaseClock
-from fastsag.windows import join, spans
+from fastsag.vocoder import pieces
 
 Progress = Callable[[str, int, int], None]  # stage, steps done, steps in all
 
 DEFAULT_LEVEL_DB = -3.0  # the band against the voice, in LU
-_CHUNK_SECONDS = 10  # the vocoder works through long audio in pieces of this length
 _PICTURE_SECONDS = 120
 _HEARD_CENTS = 4.0  # a band that is less out of tune sounds in tune
 _SURE_TUNING = 0.15  # below, a voice has no tuning: it speaks, or slides
-_MARGIN_FRAMES = 48  # vocoder context on both sides of a piece
+_GPU_BATCH = 4  # windows denoised at once
 
 
 class Accompanist:
@@ -138,10 +138,12 @@ class Accompanist:
         return round(cents, 1) if sure > _SURE_TUNING else 0.0
 
     @torch.inference_mode()
-    def plan(self, semantics: Tensor, hints: Hints | None = None) -> LeadSheet | None:
+    def plan(
+        self, semantics: Tensor, hints: Hints | None = None, seed: int = 0
+    ) -> LeadSheet | None:
         """Semantics (S, D) -> the lead sheet that the band will play; None without a planner.
 
-        What `hints` say is kept, the rest is estimated.
+        What `hints` say is kept, the rest is estimated; of the styles that suit, `seed` takes one.
 
         Raises:
             UserError: unknown style.
@@ -157,14 +159,15 @@ class Accompanist:
         frames = planner.plan_frames(padded, self.config.planner.window)
         duration = len(semantics) / self.encoder.rate_hz
         rate_hz = self.encoder.rate_hz / planner.patch
-        until = None
+        until = onsets = None
         if isinstance(self.encoder, MelodicEncoder):
             until = sung_until(semantics, self.encoder.rate_hz)
+            onsets = Onsets(semantics[:, ONSET].cpu().numpy(), self.encoder.rate_hz)
         progressions = planner.progressions.cpu().numpy()
-        return decode(frames, rate_hz, duration, hints, progressions, until)
+        return decode(frames, rate_hz, duration, hints, progressions, until, seed, onsets)
 
     def listen(
-        self, recording: Recording, hints: Hints | None = None
+        self, recording: Recording, hints: Hints | None = None, seed: int = 0
     ) -> tuple[Tensor, LeadSheet | None, float]:
         """A recording -> semantics, lead sheet and tuning in cents.
 
@@ -179,7 +182,7 @@ class Accompanist:
         if cents:
             semantics = self.semantics(self.prepare(recording, cents))
         stretch = _stretch(cents)
-        sheet = self.plan(semantics, hints.stretched(stretch))
+        sheet = self.plan(semantics, hints.stretched(stretch), seed)
         if sheet is not None:
             sheet = dataclasses.replace(sheet.stretched(1 / stretch), tuning=cents)
         return semantics, sheet, cents
@@ -220,6 +223,7 @@ class Accompanist:
             frames_of=frames_of,
             lost=encoder.lost,
             student=self.student,
+            batch=_GPU_BATCH if self.device.type == "cuda" else 1,
         )
         total = frames or round(len(semantics) / encoder.rate_hz * config.mel.frame_rate)
 
@@ -237,26 +241,18 @@ class Accompanist:
     @torch.inference_mode()
     def waveform(self, mel: np.ndarray, progress: Progress | None = None) -> np.ndarray:
         """Log-unit mel (M, T) -> samples (T * hop,) at the model's rate, piece by piece."""
-        hop, total = self.config.mel.hop_length, mel.shape[1]
-        out = np.zeros(total * hop, dtype=np.float32)
-        piece = int(_CHUNK_SECONDS * self.config.mel.frame_rate)
-        windows = spans(total, piece, 2 * _MARGIN_FRAMES)
-        clock = PhaseClock() if getattr(self.vocoder, "clocked", False) else None
-        for index, window in enumerate(windows):
-            part = torch.from_numpy(mel[:, window.start : window.stop]).unsqueeze(0)
-            time = {}
-            if clock is not None:  # without it, every piece would begin at phase 0
-                clock.piece(window.start, window.stop - _MARGIN_FRAMES)
-                time = {"clock": clock}
+
+        def sound(part: Tensor, **clock: Any) -> Tensor:
             with self._half(self.vocoder):
-                samples = self.vocoder(part.to(self.device), **time)[0].float().cpu().numpy()
-            half = _MARGIN_FRAMES if window.known else 0
-            trimmed = window._replace(start=window.start + half, known=window.known - half)
-            in_samples = type(window)(*(edge * hop for edge in trimmed))
-            join(out, samples[half * hop :], in_samples, 8 * hop)
+                samples: Tensor = self.vocoder(part.to(self.device), **clock)
+            return samples
+
+        def tick(done: int, expected: int) -> None:
             if progress:
-                progress("sounding", index + 1, len(windows))
-        return out
+                progress("sounding", done, expected)
+
+        clocked = getattr(self.vocoder, "clocked", False)
+        return pieces.waveform(sound, mel, self.config.mel, clocked, tick)
 
     def accompany(
         self,
@@ -290,8 +286,7 @@ class Accompanist:
             semantics = self.semantics(self.prepare(recording, cents))
         else:
             chosen = Hints(style=settings.style).over(lead_sheet or Hints())
-            chosen = chosen.over(Hints(style=self._style(settings.seed)))
-            semantics, sheet, cents = self.listen(recording, chosen)
+            semantics, sheet, cents = self.listen(recording, chosen, settings.seed)
         watch.lap("plan")
         rate, count = recording.sample_rate, recording.samples.shape[1]
         frames = math.ceil(count / rate * _stretch(cents) * self.config.mel.frame_rate)
@@ -301,11 +296,13 @@ class Accompanist:
             heard = self.log_mel(self.prepare(recording, cents))
         prior, mel = self.mel(semantics, played, settings, progress, frames, heard)
         watch.lap("denoise")
-        band = self.waveform(mel, progress)
-        watch.lap("vocode")
-        band = without_rumble(band[None], self.config.mel.sample_rate)
-        band = audio.resample(band, self.config.mel.sample_rate, rate / _stretch(cents), count)
-        mixed = mix(recording.samples, band, rate, level_db)
+        # Nobody but the mix holds the band, and so can free it.
+        mixed = mix(
+            recording.samples,
+            self._band(mel, rate / _stretch(cents), count, watch, progress),
+            rate,
+            level_db,
+        )
         watch.lap("mix")
         record = {
             "checkpoint": self.name,
@@ -324,21 +321,33 @@ class Accompanist:
             lead_sheet=sheet,
         )
 
+    def _band(
+        self,
+        mel: np.ndarray,
+        rate: float,
+        count: int,
+        watch: Stopwatch,
+        progress: Progress | None,
+    ) -> np.ndarray:
+        """Log-unit mel (M, T) -> the band (1, count) at `rate` Hz."""
+        own = self.config.mel.sample_rate
+        band = self.waveform(mel, progress)[None]
+        watch.lap("vocode")
+        band = without_rumble(band, own)
+        return audio.resample(band, own, rate, count)
+
     def _shown(self, recording: Recording) -> Recording:
         """As much of a recording as a picture shows."""
         return Recording(
             recording.samples[:, : _PICTURE_SECONDS * recording.sample_rate], recording.sample_rate
         )
 
-    def _style(self, seed: int) -> str:
-        return STYLES[int(np.random.default_rng(seed).integers(len(STYLES)))]
-
     @torch.inference_mode()
     def log_mel(self, voice: np.ndarray) -> np.ndarray:
         """Log mel (M, T) of prepared samples (N,), piece by piece."""
-        hop, margin = self.config.mel.hop_length, _MARGIN_FRAMES
+        hop, margin = self.config.mel.hop_length, pieces.MARGIN_FRAMES
         total = len(voice) // hop
-        piece = int(_CHUNK_SECONDS * self.config.mel.frame_rate)
+        piece = int(pieces.PIECE_SECONDS * self.config.mel.frame_rate)
         parts = []
         for first in range(0, max(total, 1), piece):
             start = max(0, first - margin)

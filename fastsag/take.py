@@ -25,7 +25,7 @@ class Settings:
     """How to generate. None takes the checkpoint's default.
 
     sampler: name in `SAMPLERS`, or "distilled". steps: sampler steps. guidance: 1 is none. seed: of
-    noise and style. style: one of `STYLES`; None lets the seed choose.
+    noise and style. style: one of `STYLES`; None: the seed takes one that suits the voice.
     """
 
     sampler: str | None = None

@@ -32,8 +32,8 @@ def silent(tokens: int = 200) -> PlanFrames:
     """A planner that heard nothing."""
     import torch
 
-    shapes = [(tokens, 2), (tokens, len(METRES), 2), (tokens, len(CHORDS)), (tokens, 24)]
-    return PlanFrames(*(torch.zeros(shape) for shape in shapes))
+    shapes = [(2,), (len(METRES), 2), (len(CHORDS),), (24,), (len(STYLES),)]
+    return PlanFrames(*(torch.zeros(tokens, *shape) for shape in shapes))
 
 
 @pytest.mark.parametrize(

@@ -79,7 +79,7 @@ def test_pieces_of_a_waveform_go_on_in_phase(accompanist, monkeypatch, kind):
     mel = accompanist.log_mel(accompanist.prepare(voice(12.0)))
     made = {}
     for seconds in (12, 3):
-        monkeypatch.setattr("fastsag.pipeline._CHUNK_SECONDS", seconds)
+        monkeypatch.setattr("fastsag.vocoder.pieces.PIECE_SECONDS", seconds)
         made[seconds] = accompanist.waveform(mel)
     apart = np.sqrt(np.mean((made[3] - made[12]) ** 2) / np.mean(made[12] ** 2))
     assert 0 < apart < 0.2

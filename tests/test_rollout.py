@@ -1,5 +1,6 @@
 """Mels of any length: windows that are denoised together."""
 
+import dataclasses
 from itertools import pairwise
 
 import torch
@@ -70,6 +71,21 @@ def test_long_mels_are_whole_finite_and_reproducible():
     other = take(config, seed=1)(semantics, None, 331, lambda *_: None)[1]
     assert (mel == again).all() and not (mel == other).all()
     assert ticks[-1][0] == ticks[-1][1] and ticks == sorted(ticks)
+
+
+@torch.inference_mode()
+def test_windows_denoised_in_batches_are_the_same():
+    config, semantics = small(), torch.rand(200, 39)
+    alone, together = take(config), dataclasses.replace(take(config), batch=3)  # of seven windows
+    sizes = []
+    network = together.model.denoiser.network
+    network.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
+    ticks: list[tuple[int, int]] = []
+    expected = alone(semantics, None, 331, lambda *_: None)
+    made = together(semantics, None, 331, lambda *tick: ticks.append(tick))
+    for one, other in zip(made, expected, strict=True):
+        torch.testing.assert_close(torch.from_numpy(one), torch.from_numpy(other))
+    assert set(sizes) == {1, 3} and ticks[-1] == (21, 21)
 
 
 @torch.inference_mode()

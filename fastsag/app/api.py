@@ -75,7 +75,9 @@ class AccompanyForm(BaseModel):
     format: Format = Field(Format.wav, description="Of the audio.")
     seed: int = Field(0, ge=0, lt=2**32, description="Same seed, same band.")
     style: str | None = Field(
-        None, description="Chosen by the seed if left out.", json_schema_extra={"enum": [*STYLES]}
+        None,
+        description="If left out, one that suits the voice; another seed, another style.",
+        json_schema_extra={"enum": [*STYLES]},
     )
     sampler: Sampler | None = Field(None, description="`distilled` plays in one to four steps.")
     steps: int | None = Field(None, ge=1, le=MOST_STEPS, description="Sampler steps.")

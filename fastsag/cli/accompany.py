@@ -45,7 +45,8 @@ def accompany(
         typer.Option(min=0, help="How hard the band follows its plan. [default: checkpoint's]"),
     ] = None,
     style: Annotated[
-        str | None, typer.Option(help=f"One of {', '.join(STYLES)}. [default: by seed]")
+        str | None,
+        typer.Option(help=f"One of {', '.join(STYLES)}. [default: what suits the voice, by seed]"),
     ] = None,
     lead_sheet: Annotated[
         Path | None,

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from fastsag import config as configuration
 from fastsag import hub
 from fastsag.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    Weights = dict[str, Tensor]
 
 app = typer.Typer(
     help="List and export checkpoints; import and download published weights.",
@@ -30,7 +35,10 @@ def list_checkpoints() -> None:
 @app.command()
 def export(
     config: Annotated[Path, typer.Argument(help="The configuration that was trained.")],
-    model: Annotated[Path, typer.Option(metavar="RUN", help="Run of `fastsag train`.")],
+    model: Annotated[
+        Path,
+        typer.Option(metavar="RUN", help="Run of `fastsag train`, or a checkpoint to begin with."),
+    ],
     output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR")],
     planner: Annotated[
         Path | None, typer.Option(metavar="RUN", help="Run of `fastsag train --part planner`.")
@@ -38,26 +46,36 @@ def export(
     vocoder: Annotated[
         Path | None,
         typer.Option(
-            metavar="RUN", help="Run of `fastsag train-vocoder`, or a checkpoint to take it from."
+            metavar="RUN",
+            help="Run of `fastsag train-vocoder`, or a checkpoint to take it from. [default: that "
+            "of --model, if it is a checkpoint]",
         ),
     ] = None,
 ) -> None:
     """Join the averaged weights of runs into one checkpoint folder.
 
-    Example:
+    A checkpoint that is given as --model keeps what no other option replaces, its student too.
+
+    Examples:
+
     fastsag checkpoint export runs/model/config.yaml --model runs/model --vocoder compact -o mine
+
+    fastsag checkpoint export mine/config.yaml --model mine --planner runs/planner -o better
     """
     from fastsag import checkpoint
     from fastsag.training.loop import averaged_weights
 
     resolved = configuration.load(config)
-    weights = averaged_weights(model, "model")
+    weights, sound, student = _begin(model)
     if planner is not None:
         weights = {k: v for k, v in weights.items() if not k.startswith("planner.")}
         parts = averaged_weights(planner, "planner")
         weights |= {f"planner.{name}": tensor for name, tensor in parts.items()}
-    sound = _vocoder(vocoder) if vocoder else {}
-    checkpoint.export(output, resolved, weights, sound)
+    if vocoder is not None:
+        sound = _vocoder(vocoder)
+    if resolved.distilled is None:
+        student = None
+    checkpoint.export(output, resolved, weights, sound, student=student)
     print(f"wrote {output}")
 
 
@@ -144,7 +162,20 @@ def _size(size: int) -> str:
     return f"{size / 1e6:,.1f} MB" if size >= 1e5 else f"{size:,} bytes"
 
 
-def _vocoder(source: Path) -> dict:
+def _begin(source: Path) -> tuple[Weights, Weights, Path | None]:
+    """The weights of model and vocoder that a run or a checkpoint has, and its student's file."""
+    from fastsag import checkpoint
+    from fastsag.training.loop import CHECKPOINT, averaged_weights
+
+    started = (source / CHECKPOINT).exists()
+    if started or (source.is_dir() and not (source / checkpoint.MODEL).exists()):
+        return averaged_weights(source, "model"), {}, None
+    _, model, vocoder = checkpoint.load(source)
+    student = checkpoint.resolve(source) / checkpoint.STUDENT
+    return model.state_dict(), vocoder.state_dict(), student if student.exists() else None
+
+
+def _vocoder(source: Path) -> Weights:
     """The vocoder's weights from a run or a checkpoint."""
     from fastsag import checkpoint
     from fastsag.training.loop import CHECKPOINT, averaged_weights

@@ -149,7 +149,7 @@ def _train_planner(
     rate = config.encoder.sample_rate / config.encoder.hop_length
     scores = []
     for index in range(SYMBOLIC_SONGS):
-        rng = np.random.default_rng((TRAINING_SEED, index))
+        rng = np.random.default_rng((TRAINING_SEED, training.seed, index))
         style = "waltz" if rng.random() < WALTZ_SHARE else None
         scores.append(symbolic_song(compose(rng, style).record(), rate, rng))
     frames = planner.window * planner.patch

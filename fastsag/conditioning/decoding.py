@@ -1,21 +1,18 @@
-"""Frame-wise plan -> one steady lead sheet: beats, bars, key and one chord for each bar.
-
-The beat phasor of a song at constant tempo is a complex exponential, so its tempo is a Fourier
-peak and its phase the angle there; what remains after demodulation is how the singer drifts.
-"""
+"""Frame-wise plan -> one steady lead sheet: beats, bars, key, style and a chord for each bar."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from fastsag.chords import CHORDS, NO_CHORD, chord_index, chord_tones, key_index, key_name, moved
-from fastsag.conditioning.planner import METRES, PlanFrames
-from fastsag.lead_sheet import Hints, LeadSheet
+from fastsag.conditioning.beats import Onsets, bar_lines, find_beats
+from fastsag.conditioning.planner import PlanFrames
+from fastsag.lead_sheet import STYLES, Hints, LeadSheet
 
-BPM_RANGE = (72.0, 190.0)  # slower songs are counted twice as fast, as the planner learned
-_DRIFT_SECONDS = 6.0  # smoothing of the deviation from constant tempo
 _LATE_SECONDS = 0.2  # by which a last note may sound over the bar line
 _PROGRESSION_WEIGHT = 0.6  # of what usually follows against what is heard
+_SUITS = 0.25  # how probable a style must be against the best one, to be played by some seed
+_STYLE_OF_THREE = "waltz"  # the one style of songs with three beats a bar
 
 
 def decode(
@@ -25,6 +22,8 @@ def decode(
     hints: Hints | None = None,
     progressions: np.ndarray | None = None,
     sung_until: float | None = None,
+    seed: int = 0,
+    onsets: Onsets | None = None,
 ) -> LeadSheet:
     """The most likely lead sheet of a recording, as far as `hints` leave it open.
 
@@ -36,11 +35,13 @@ def decode(
         progressions: see `choose_chords`.
         sung_until: seconds at which the last note ends; the band ends with the bar behind it, on
             the tonic. None: it plays to the end.
+        seed: which of the styles that suit; 0 is the most probable.
+        onsets: of the voice, see `nudge`; None: beats stay where the planner has them.
     """
     hints = hints or Hints()
     times = (np.arange(len(frames.beat)) + 0.5) / rate_hz
     confidence: dict[str, float] = {}
-    beats = _beats(_complex(frames.beat), rate_hz, duration, hints, confidence)
+    beats = find_beats(_complex(frames.beat), rate_hz, duration, hints, confidence, onsets)
     metre, first = _bars(_complex(frames.bars), times, beats, hints, confidence)
     grid = LeadSheet(beats, metre, first, key_name(0), ("N",))
     bars = int(np.floor((len(beats) - 1 - first) / metre)) + 2  # with the pickup
@@ -59,13 +60,17 @@ def decode(
     if sung_until is not None and len(hints.chords or ()) < bars - 1:  # a whole song's are kept
         last = int(_bar_of(grid, np.array(sung_until - _LATE_SECONDS), bars))
         chords = _ended(chords, last, None if hints.chords else key)
+    style = hints.style
+    if style is None:
+        logits = frames.styles.float().cpu().numpy().mean(0)
+        style, confidence["style"] = choose_style(logits, metre, seed)
     return LeadSheet(
         beats=beats,
         beats_per_bar=metre,
         first_downbeat=first,
         key=key_name(key),
         chords=tuple(chords),
-        style=hints.style,
+        style=style,
         confidence={name: round(value, 3) for name, value in confidence.items()},
     )
 
@@ -94,58 +99,6 @@ def _in_key(chord: int, key: int) -> bool:
     return {(tone - key) % 12 for tone in chord_tones(chord)} <= scale
 
 
-def _beats(
-    phasor: np.ndarray,
-    rate_hz: float,
-    duration: float,
-    hints: Hints,
-    confidence: dict[str, float],
-) -> np.ndarray:
-    """Beat times as given or estimated, one of them at a given downbeat."""
-    if hints.beats is not None:
-        return covering(np.asarray(hints.beats, dtype=np.float64), duration)
-    if hints.bpm is not None:
-        start = hints.downbeat
-        if start is None:
-            start, confidence["beat"] = _phase_at(phasor, rate_hz, hints.bpm)
-        return steady(start, 60 / hints.bpm, duration)
-    beats, confidence["beat"] = beat_times(phasor, rate_hz, duration)
-    if hints.downbeat is not None:
-        shift = hints.downbeat - beats[np.argmin(np.abs(beats - hints.downbeat))]
-        beats = covering(beats + shift, duration)
-    return beats
-
-
-def steady(time: float, step: float, duration: float) -> np.ndarray:
-    """Beats every `step` seconds that cover 0..duration, one of them at `time`."""
-    start = time - step * np.floor(time / step + 0.01)
-    return start + step * np.arange(max(2, int(np.ceil((duration - start) / step)) + 1))
-
-
-def covering(beats: np.ndarray, duration: float) -> np.ndarray:
-    """Ascending beat times (two or more) continued at their ends to cover 0..duration."""
-    first, last = beats[1] - beats[0], beats[-1] - beats[-2]
-    before = np.arange(int(np.floor(max(0.0, beats[0]) / first + 0.01)), 0, -1)
-    after = np.arange(1, max(0, int(np.ceil((duration - beats[-1]) / last))) + 1)
-    return np.concatenate([beats[0] - first * before, beats, beats[-1] + last * after])
-
-
-def _phase_at(phasor: np.ndarray, rate_hz: float, bpm: float) -> tuple[float, float]:
-    """Time of a beat at a given tempo, and a confidence.
-
-    The planner counts within an octave of tempo: slower and faster ones are looked up there.
-    """
-    counted = bpm
-    while counted < BPM_RANGE[0]:
-        counted *= 2
-    while counted > BPM_RANGE[1]:
-        counted /= 2
-    times = (np.arange(len(phasor)) + 0.5) / rate_hz
-    mean = (phasor * np.exp(-2j * np.pi * counted / 60 * times)).mean()
-    turn = -float(np.angle(mean)) / (2 * np.pi) % 1
-    return turn * 60 / counted, min(1.0, float(np.abs(mean)))
-
-
 def _bars(
     bars: np.ndarray,
     times: np.ndarray,
@@ -162,54 +115,6 @@ def _bars(
     return metre, first
 
 
-def beat_times(phasor: np.ndarray, rate_hz: float, duration: float) -> tuple[np.ndarray, float]:
-    """Beat times covering 0..duration from the beat phasor (L,), and a confidence in 0..1.
-
-    One tempo explains the whole; the smoothed phase left over bends it where the singer drifts.
-    """
-    size = 1 << int(np.ceil(np.log2(max(len(phasor) * 4, rate_hz * 600))))
-    spectrum = np.abs(np.fft.fft(phasor, size))
-    frequency = np.fft.fftfreq(size, 1 / rate_hz)
-    allowed = (frequency * 60 >= BPM_RANGE[0]) & (frequency * 60 <= BPM_RANGE[1])
-    tempo_hz = frequency[np.argmax(np.where(allowed, spectrum, -1))]
-    times = (np.arange(len(phasor)) + 0.5) / rate_hz
-    residual = phasor * np.exp(-2j * np.pi * tempo_hz * times)
-    from scipy.ndimage import gaussian_filter1d  # slow to import
-
-    drift = gaussian_filter1d(residual.real, _DRIFT_SECONDS * rate_hz, mode="nearest")
-    drift = drift + 1j * gaussian_filter1d(residual.imag, _DRIFT_SECONDS * rate_hz, mode="nearest")
-    phase = np.unwrap(np.angle(drift)) / (2 * np.pi)
-    confidence = float(np.abs(drift).mean())
-    return _invert(times, tempo_hz, phase, duration), min(1.0, confidence)
-
-
-def _invert(times: np.ndarray, tempo_hz: float, phase: np.ndarray, duration: float) -> np.ndarray:
-    """Times from 0 to just past `duration` at which tempo_hz * t + phase(t) is an integer."""
-    grid = np.arange(0.0, duration + 2 / tempo_hz, 0.01)
-    turns = tempo_hz * grid + np.interp(grid, times, phase)
-    turns = np.maximum.accumulate(turns + 1e-9 * np.arange(len(turns)))
-    numbers = np.arange(np.ceil(turns[0]), np.ceil(turns[-1]))
-    beats = np.interp(numbers, turns, grid)
-    return beats[: max(2, int(np.searchsorted(beats, duration)) + 1)]
-
-
-def bar_lines(
-    bars: np.ndarray, times: np.ndarray, beats: np.ndarray, metre: int | None = None
-) -> tuple[int, int, float]:
-    """Metre, index of the first downbeat and confidence from the bar phasors (L, metres)."""
-    sheet = LeadSheet(beats, 4, 0, key_name(0), ("N",))
-    position = sheet.beat_position(times)
-    scores: dict[tuple[int, int], float] = {}
-    for column, beats_per_bar in enumerate(METRES):
-        if metre not in (None, beats_per_bar):
-            continue
-        for offset in range(beats_per_bar):
-            expected = np.exp(-2j * np.pi * (position - offset) / beats_per_bar)
-            scores[beats_per_bar, offset] = float((bars[:, column] * expected).real.mean())
-    best = max(scores, key=lambda choice: scores[choice])
-    return *best, float(np.clip(scores[best], 0, 1))
-
-
 def choose_key(log_probabilities: np.ndarray) -> tuple[int, float]:
     """Key index and its probability from frame-wise log probabilities (L, 24)."""
     mean = log_probabilities.mean(0)
@@ -217,6 +122,20 @@ def choose_key(log_probabilities: np.ndarray) -> tuple[int, float]:
     probabilities /= probabilities.sum()
     best = int(probabilities.argmax())
     return best, float(probabilities[best])
+
+
+def choose_style(logits: np.ndarray, metre: int, seed: int) -> tuple[str, float]:
+    """A style that suits a song by `logits` (styles,) and its metre, and its probability.
+
+    Seeds go through those that are not much less probable than the best, best first.
+    """
+    three = np.array([style == _STYLE_OF_THREE for style in STYLES])
+    allowed = three if metre == 3 else ~three
+    probabilities = np.exp(_log_softmax(np.where(allowed, logits, -np.inf)))
+    ranked = np.argsort(-probabilities, kind="stable")
+    suits = ranked[: int((probabilities >= _SUITS * probabilities.max()).sum())]
+    best = int(suits[seed % len(suits)])
+    return STYLES[best], float(probabilities[best])
 
 
 def choose_chords(

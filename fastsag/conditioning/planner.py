@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from fastsag.chords import CHORDS, MODES
 from fastsag.conditioning.pulse import BAR_PULSES, BEAT_PULSES, PulseBank
+from fastsag.lead_sheet import STYLES
 from fastsag.nn.transformer import Transformer
 
 KEYS = 12 * len(MODES)
@@ -27,12 +28,14 @@ class PlanFrames(NamedTuple):
     bars: (B, L, metres, 2) the same for the bar phase under each metre of `METRES`.
     chords: (B, L, 25) logits over `CHORDS`.
     keys: (B, L, 24) logits over keys.
+    styles: (B, L, styles) logits over `lead_sheet.STYLES`.
     """
 
     beat: Tensor
     bars: Tensor
     chords: Tensor
     keys: Tensor
+    styles: Tensor
 
 
 class Planner(nn.Module):
@@ -40,7 +43,8 @@ class Planner(nn.Module):
 
     One transformer reads the harmony; a second, which knows what the first found, the rhythm. It
     does not draw beat and bar phases but steers the candidates of the `PulseBank`: each phase is a
-    sum of them with complex weights of its own at every token.
+    sum of them with complex weights of its own at every token. Knowing where bars begin, it also
+    corrects the first one's chords and keys, and says which style would suit.
 
     `progressions` (2, 25, 25) holds counted, not trained, log probabilities of the next bar's chord
     given this bar's, in C major and in C minor: decoding reads it.
@@ -65,21 +69,29 @@ class Planner(nn.Module):
         self.embed_pulses = nn.Conv1d(3 * (BEAT_PULSES + BAR_PULSES), width, 1)
         self.rhythm = Transformer(width=width, depth=depth, heads=heads)
         self.steering = nn.Linear(width, 2 * BEAT_PULSES + 2 * len(METRES) * BAR_PULSES)
+        self.correction = nn.Linear(width, len(CHORDS) + KEYS + len(STYLES))
+        nn.init.zeros_(self.correction.weight)
+        nn.init.zeros_(self.correction.bias)
 
     def forward(self, semantics: Tensor) -> PlanFrames:
         harmony = self.harmony(self.embed(semantics.transpose(1, 2)).transpose(1, 2))
-        chords, keys = self.chords(harmony).float().split((len(CHORDS), KEYS), dim=-1)
         beats, bars = self.pulses(semantics)  # (B, K, 2, L)
         pulses = torch.cat([beats, bars], dim=1)
         strength = pulses.square().sum(2).add(1e-6).sqrt()
         heard = self.embed_pulses(torch.cat([pulses.flatten(1, 2), strength], dim=1))
-        weights = self.steering(self.rhythm(harmony + heard.transpose(1, 2))).float()
+        rhythm = self.rhythm(harmony + heard.transpose(1, 2))
+        heard_chords = F.pad(self.chords(harmony).float(), (0, len(STYLES)))
+        chords, keys, styles = (heard_chords + self.correction(rhythm).float()).split(
+            (len(CHORDS), KEYS, len(STYLES)), dim=-1
+        )
+        weights = self.steering(rhythm).float()
         beat_weights, bar_weights = weights.tensor_split([2 * BEAT_PULSES], dim=-1)
         return PlanFrames(
             steer(beat_weights.unflatten(-1, (1, BEAT_PULSES, 2)), _unit(beats)).squeeze(2),
             steer(bar_weights.unflatten(-1, (len(METRES), BAR_PULSES, 2)), _unit(bars)),
             chords,
             keys,
+            styles,
         )
 
     @torch.no_grad()
@@ -120,7 +132,14 @@ def _unit(pulses: Tensor) -> Tensor:
 
 
 def planner_losses(
-    frames: PlanFrames, beat: Tensor, bar: Tensor, metre: Tensor, chord: Tensor, key: Tensor
+    frames: PlanFrames,
+    *,
+    beat: Tensor,
+    bar: Tensor,
+    metre: Tensor,
+    chord: Tensor,
+    key: Tensor,
+    style: Tensor,
 ) -> dict[str, Tensor]:
     """Named training losses.
 
@@ -131,17 +150,21 @@ def planner_losses(
         metre: index in `METRES` (B,).
         chord: index in `CHORDS` (B, L), -1 where nothing is to be learned.
         key: key index (B,).
+        style: index in `STYLES` (B,), -1 where it is not known.
     """
     frames = PlanFrames(*(part.float() for part in frames))
     true_bars = torch.zeros_like(frames.bars)
     rows = torch.arange(len(metre), device=metre.device)
     true_bars[rows, :, metre] = phasor(bar)
-    keys = frames.keys.mean(1)
+    keys, styles = frames.keys.mean(1), frames.styles.mean(1)
     return {
         "beat": F.mse_loss(frames.beat, phasor(beat)) * 2,
         "bar": F.mse_loss(frames.bars, true_bars) * 2 * len(METRES),
         "chord": F.cross_entropy(frames.chords.flatten(0, 1), chord.flatten(), ignore_index=-1),
         "key": 0.3 * F.cross_entropy(keys, key),
+        "style": 0.3
+        * F.cross_entropy(styles, style, ignore_index=-1, reduction="sum")
+        / (style >= 0).sum().clamp(min=1),
     }
 
 

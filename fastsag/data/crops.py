@@ -86,8 +86,8 @@ class PlanDataset(Dataset[dict[str, Tensor]]):
     """Crops of voices with the truth that the planner learns, transposed at random.
 
     Half of the items come from `songs` (real audio), half from `symbolic` (features drawn from
-    scores, `data/symbolic.py`). Item: voice (S, D), beat, bar (L,) in turns, chord (L,), metre and
-    key (), at L = S // patch tokens.
+    scores, `data/symbolic.py`). Item: voice (S, D), beat, bar (L,) in turns, chord (L,), metre,
+    key and style (), at L = S // patch tokens.
     """
 
     def __init__(
@@ -132,11 +132,12 @@ class PlanDataset(Dataset[dict[str, Tensor]]):
             beat, bar = 2 * beat % 1, 2 * bar % 1
         return {
             "voice": torch.from_numpy(voice.astype(np.float32)),
-            "beat": _tensor(beat[middle]),
-            "bar": _tensor(bar[middle]),
+            "beat": _tensor(_at_centres(beat, self.patch)),
+            "bar": _tensor(_at_centres(bar, self.patch)),
             "chord": torch.from_numpy(chord[middle]),
             "metre": torch.tensor(self.metres.index(song.metre)),
             "key": torch.tensor(key),
+            "style": torch.tensor(song.style),
         }
 
 
@@ -176,6 +177,15 @@ def _tensor(array: np.ndarray) -> Tensor:
 def _padded(array: np.ndarray, length: int, value: float = 0) -> np.ndarray:
     pad = [(0, length - len(array)), *[(0, 0)] * (array.ndim - 1)]
     return np.pad(array, pad, constant_values=value)
+
+
+def _at_centres(phase: np.ndarray, patch: int) -> np.ndarray:
+    """A phase track (S,) in turns at the centres of tokens of so many frames: (S // patch,)."""
+    if patch % 2:
+        return phase[patch // 2 :: patch]
+    after = phase[patch // 2 :: patch]
+    before = phase[patch // 2 - 1 :: patch][: len(after)]
+    return (before + ((after - before + 0.5) % 1 - 0.5) / 2) % 1
 
 
 def _extended(phase: np.ndarray, length: int) -> np.ndarray:

@@ -25,13 +25,13 @@ from fastsag.conditioning.encoders import build_encoder, encode
 from fastsag.conditioning.encoders.melodic import level_gain
 from fastsag.config import MelConfig, MelodicConfig, MertConfig, VoiceNoise, dump
 from fastsag.data.shards import Record
-from fastsag.lead_sheet import PLAN_FEATURES, from_record
+from fastsag.lead_sheet import PLAN_FEATURES, STYLES, from_record
 from fastsag.mel import LogMel
 
 ACCOMPANIMENT_DBFS = -18.0  # level of the accompaniments that a model learns to play at
 COMPUTED = ("voice", "accompaniment", "mel", "vocal_mel")  # what `FeatureExtractor.arrays` gives
 _NORMALISATION = ("normalize", "norm_min", "norm_max")  # of the mel; cached without
-_VERSION = 3  # raise when the content of a cache file changes
+_VERSION = 4  # raise when the content of a cache file changes
 
 
 @dataclass(frozen=True)
@@ -42,10 +42,12 @@ class Song:
     (M, T) of the voice, log units, so that one cache serves with and without normalisation;
     vocal_mel is empty where it was not asked for. plan: (P, T).
     beat, bar: phases in turns at semantic frames (S,). chord: index in `CHORDS` (S,), -1 outside
-    the song. metre: beats a bar. key: key index. song: id shared by versions of one voice.
+    the song. metre: beats a bar. key: key index. style: index in `STYLES`. song: id shared by
+    versions of one voice.
 
     Of a record without beats, chords and key nothing of the plan is known (`planned`): metre is 0,
-    key and chord are -1, and plan, beat and bar are zeros that mean nothing.
+    key, style and chord are -1, and plan, beat and bar are zeros that mean nothing. Style can be -1
+    for itself.
     """
 
     voice: np.ndarray
@@ -57,6 +59,7 @@ class Song:
     chord: np.ndarray
     metre: int
     key: int
+    style: int
     song: str
     split: str
     vocal_mel: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.float16))
@@ -123,6 +126,7 @@ class FeatureExtractor:
                 "chord": np.full(count, -1, dtype=np.int8),
                 "metre": 0,
                 "key": -1,
+                "style": -1,
             }
         return Song(**arrays, **truth, song=str(meta["song"]), split=str(meta["split"]))
 
@@ -139,6 +143,7 @@ class FeatureExtractor:
             "chord": chord_track(meta, times),
             "metre": int(meta["beats_per_bar"]),
             "key": key_index(meta["key"]),
+            "style": -1 if sheet.style is None else STYLES.index(sheet.style),
         }
 
     def _log_mel(self, samples: np.ndarray) -> np.ndarray:
@@ -240,7 +245,7 @@ def read_features(cache: Path, splits: tuple[str, ...], vocal_mel: bool) -> Iter
 
 
 _ARRAYS = (*COMPUTED, "plan", "beat", "bar", "chord")
-_SCALARS = ("metre", "key", "song", "split")
+_SCALARS = ("metre", "key", "style", "song", "split")
 
 
 def _flatten(songs: list[Song]) -> dict[str, np.ndarray]:

@@ -12,7 +12,7 @@ from scipy.ndimage import uniform_filter1d
 from fastsag.chords import key_index
 from fastsag.conditioning.encoders.melodic import SIZE
 from fastsag.data.features import Song, chord_track
-from fastsag.lead_sheet import from_record
+from fastsag.lead_sheet import STYLES, from_record
 
 
 def symbolic_song(record: dict, rate_hz: float, rng: np.random.Generator) -> Song:
@@ -37,6 +37,7 @@ def symbolic_song(record: dict, rate_hz: float, rng: np.random.Generator) -> Son
         chord=chord_track(record, times),
         metre=int(record["beats_per_bar"]),
         key=key_index(record["key"]),
+        style=STYLES.index(record["style"]),
         song=str(record["song"]),
         split="train",
     )

@@ -17,7 +17,6 @@ import numpy as np
 import torch
 
 from fastsag import audio
-from fastsag.errors import UserError
 from fastsag.evaluation.embedders import Embedder
 from fastsag.evaluation.frechet import (
     Statistics,
@@ -26,8 +25,8 @@ from fastsag.evaluation.frechet import (
     merged,
     statistics,
 )
+from fastsag.evaluation.sets import audio_files
 
-SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".m4a")
 _ZEROS, _ROLLOFF, _BETA = 64, 0.9475937167399596, 14.769656459379492  # of the resampling filter
 _VERSION = 1  # raise when embeddings of the same audio change
 
@@ -38,20 +37,6 @@ def default_cache() -> Path:
     """Where embeddings are kept: under XDG_CACHE_HOME or ~/.cache."""
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(home) / "fastsag" / "embeddings"
-
-
-def files_of(folder: Path) -> list[Path]:
-    """The audio files of a folder, by name.
-
-    Raises:
-        UserError: no such folder, or none in it.
-    """
-    if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder")
-    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
-    if not found:
-        raise UserError(f"{folder}: no audio file here ({', '.join(SUFFIXES)})")
-    return found
 
 
 def resample(samples: np.ndarray, rate: int, new_rate: int) -> np.ndarray:
@@ -170,7 +155,7 @@ def _folder(
     folder: Path, embedder: Embedder, cache: Path, progress: Progress | None
 ) -> tuple[Statistics, dict[str, np.ndarray]]:
     """Statistics of a folder, and the embeddings by file."""
-    paths = files_of(folder)
+    paths = audio_files(folder)
     parts = {}
     for index, path in enumerate(paths):
         parts[path.name] = embeddings(path, embedder, cache)

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 
 from fastsag import audio
+from fastsag.audio import SUFFIXES
 from fastsag.data.shards import Record, read_shard, shard_paths
 from fastsag.errors import UserError
 from fastsag.evaluation.truth import NEEDED
 
-SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".m4a")
 MANIFEST = "clips.csv"  # of an unpacked set: what each clip was cut from
 _COLUMNS = ("clip", "song", "offset", "split", "source", "seconds")
 

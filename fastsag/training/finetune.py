@@ -15,7 +15,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from fastsag import audio, checkpoint
 from fastsag import config as configuration
-from fastsag.audio import Recording
+from fastsag.audio import SUFFIXES, Recording
 from fastsag.config import Config
 from fastsag.data.shards import Record, read_shard, write_shard
 from fastsag.errors import UserError
@@ -43,7 +43,6 @@ SETTINGS: dict[str, Any] = {
 CHECKPOINT, PAIRS = "checkpoint", "pairs"
 _HELD_OUT = 10  # one song in so many is validated on, at least one
 _BANDS = ("accompaniment", "no_vocals")
-_SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".m4a")
 
 Progress = Callable[[int, int], None]  # songs read, songs in all
 
@@ -68,7 +67,7 @@ def pairs_of(folder: Path) -> list[tuple[str, Path, Path]]:
 
 
 def _audio(song: Path, stems: Sequence[str]) -> Path | None:
-    files = [path for path in sorted(song.iterdir()) if path.suffix.lower() in _SUFFIXES]
+    files = [path for path in sorted(song.iterdir()) if path.suffix.lower() in SUFFIXES]
     return next((path for path in files if path.stem in stems), None)
 
 

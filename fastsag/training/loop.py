@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import pickle
+import sys
 import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -139,21 +140,24 @@ def _strategy(manual: bool, devices: int | str, nodes: int) -> str:
 def started(module: ModuleT, init: str | Path | None) -> ModuleT:
     """`module` with the weights of `init`, a run (averaged) or a checkpoint; as it is for None.
 
+    Layers that `init` does not have begin anew, which is said.
+
     Raises:
-        UserError: neither, or the weights are of another shape.
+        UserError: neither, or the weights are of another shape or another part.
     """
     if init is None:
         return module
     weights = initial_weights(init)
     shapes = {name: parameter.shape for name, parameter in trained(module)}
-    wrong = [
-        name for name, shape in shapes.items() if getattr(weights.get(name), "shape", 0) != shape
-    ]
-    if wrong:
+    absent = [name for name in shapes if name not in weights]
+    wrong = [name for name in shapes if name in weights and weights[name].shape != shapes[name]]
+    if wrong or len(absent) == len(shapes):
         raise UserError(
-            f"{init}: its weights do not fit ({', '.join(wrong[:4])}); "
+            f"{init}: its weights do not fit ({', '.join((wrong or absent)[:4])}); "
             "start from a run of the same part and sizes"
         )
+    if absent:
+        print(f"{init}: has no {', '.join(absent)}; these begin anew", file=sys.stderr, flush=True)
     module.load_state_dict(
         {k: weights[k] for k in weights if k in module.state_dict()}, strict=False
     )

@@ -1,4 +1,4 @@
-"""Training of the planner: beat and bar phase, chords and key from the voice's semantics."""
+"""Training of the planner: beat and bar phase, chords, key and style from the voice's semantics."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ class PlannerTraining(lightning.LightningModule):
     def terms(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """The named losses of one batch, and the share of chords and metres that are right."""
         frames = self.planner(batch["voice"])
-        truth = (batch["beat"], batch["bar"], batch["metre"], batch["chord"], batch["key"])
-        return planner_losses(frames, *truth)
+        truth = {name: value for name, value in batch.items() if name != "voice"}
+        return planner_losses(frames, **truth)
 
     def training_step(self, batch: dict[str, Tensor], index: int) -> Tensor:
         terms = self.terms(batch)
@@ -55,8 +55,13 @@ class PlannerTraining(lightning.LightningModule):
         known = batch["chord"] >= 0
         right = (frames.chords.argmax(-1) == batch["chord"])[known].float().mean()
         keys = (frames.keys.mean(1).argmax(-1) == batch["key"]).float().mean()
+        styles = (frames.styles.mean(1).argmax(-1) == batch["style"]).float().mean()
         self.log_dict(
-            {"validation/chord_accuracy": right, "validation/key_accuracy": keys},
+            {
+                "validation/chord_accuracy": right,
+                "validation/key_accuracy": keys,
+                "validation/style_accuracy": styles,
+            },
             batch_size=len(batch["voice"]),
             sync_dist=True,
         )

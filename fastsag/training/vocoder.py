@@ -34,8 +34,9 @@ from fastsag.vocoder.vocos import Vocos
 
 RESOLUTIONS = ((512, 128), (1024, 256), (2048, 512), (4096, 1024))  # n_fft, hop
 MEL_FFTS = (256, 512, 1024, 2048)  # of the multi-resolution mel loss
+_LOUDEST_WEIGHT = 4.0  # of the spectral convergence of the magnitude
 _EDGE_FRAMES = 4  # of a crop, where the analysis window leaves the crop
-_REFINED = 8  # Griffin-Lim iterations of the validation's second line
+_REFINED = 16  # Griffin-Lim iterations of the validation's second line
 
 
 class VocoderModule(lightning.LightningModule):
@@ -64,8 +65,11 @@ class VocoderModule(lightning.LightningModule):
         sound = self.spectral.inverse(magnitude * phase)
         terms = self._scores(sound, wave, mel)
         terms["mel"] = 2 * terms["mel"]
-        # The magnitude has a truth of its own, whatever the phase does to the sound.
-        terms["magnitude"] = log_distance(magnitude, self.spectral(wave).abs())
+        # The magnitude has a truth of its own, whatever the phase does to the sound: in logarithms
+        # every bin counts alike, in the other norm the loud ones, which Griffin-Lim will keep.
+        true = self.spectral(wave).abs()
+        terms["magnitude"] = log_distance(magnitude, true)
+        terms["loudest"] = _LOUDEST_WEIGHT * convergence(magnitude, true)
         return sound, terms
 
     def training_step(self, batch: dict[str, Tensor], index: int) -> Tensor | None:
@@ -129,7 +133,7 @@ class VocoderModule(lightning.LightningModule):
         magnitude, phase = self.vocoder.spectrum(mel)
         sounds = {
             "vocoder": self.spectral.inverse(magnitude * phase),
-            f"vocoder_{_REFINED}": griffin_lim(self.spectral, magnitude, phase, _REFINED),
+            "refined": griffin_lim(self.spectral, magnitude, phase, _REFINED, self.vocoder.stride),
             "griffin_lim": self.anchor(mel),
         }
         for name, sound in sounds.items():
@@ -194,12 +198,17 @@ def spectral_losses(sound: Tensor, wave: Tensor) -> dict[str, Tensor]:
             for part in (sound, wave)
         )
         logs.append(log_distance(made, true))
-        norms = (true - made).flatten(1).norm(dim=1) / true.flatten(1).norm(dim=1).clamp(min=1e-3)
-        convergences.append(norms.mean())
+        convergences.append(convergence(made, true))
     return {
         "log_magnitude": torch.stack(logs).mean(),
         "convergence": torch.stack(convergences).mean(),
     }
+
+
+def convergence(made: Tensor, true: Tensor) -> Tensor:
+    """Spectral convergence of magnitudes (B, F, T): |true - made| / |true|, the mean over B."""
+    norms = (true - made).flatten(1).norm(dim=1) / true.flatten(1).norm(dim=1).clamp(min=1e-3)
+    return norms.mean()
 
 
 def log_distance(made: Tensor, true: Tensor) -> Tensor:

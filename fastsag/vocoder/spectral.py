@@ -72,8 +72,9 @@ class Spectral(nn.Module):
         self.register_buffer("inverse_filters", inverse.float(), persistent=False)
         self.blocks = _blocks(self.filters)
 
-    def forward(self, wave: Tensor) -> Tensor:
-        return frame_spectrum(wave, self.config, self.window)
+    def forward(self, wave: Tensor, stride: int = 1) -> Tensor:
+        """Samples (B, T * hop) -> complex spectrum (B, F, T), or every `stride`-th frame of it."""
+        return frame_spectrum(wave, self.config, self.window, stride)
 
     def magnitude(self, log_mel: Tensor) -> Tensor:
         """Log mel (B, M, T) -> a magnitude (B, F, T) >= 0 with nearly those bands.
@@ -140,14 +141,21 @@ class Spectral(nn.Module):
         angle = (2 * torch.pi / n_fft) * (centre + hop * turned)
         return torch.complex(angle.cos(), angle.sin()).transpose(1, 2)
 
-    def inverse(self, spectrum: Tensor) -> Tensor:
-        """Complex spectrum (B, F, T) -> samples (B, T * hop), least-squares overlap-add."""
+    def inverse(self, spectrum: Tensor, stride: int = 1, frames: int | None = None) -> Tensor:
+        """Complex spectrum (B, F, T) -> samples (B, T * hop), least-squares overlap-add.
+
+        Of every `stride`-th frame alone, as many samples as `frames` in all have; None is T *
+        stride.
+        """
         n_fft, hop = self.config.n_fft, self.config.hop_length
-        frames = torch.fft.irfft(spectrum.transpose(1, 2), n_fft) * self.window
-        pad = (n_fft - hop) // 2
-        square = self.window.square().expand(1, spectrum.shape[-1], -1)
-        envelope = _overlap_add(square, hop)[:, pad:-pad]
-        return _overlap_add(frames, hop)[:, pad:-pad] / envelope.clamp(min=1e-8)
+        count = spectrum.shape[-1]
+        pad, length = (n_fft - hop) // 2, hop * (frames or count * stride)
+        parts = torch.fft.irfft(spectrum.transpose(1, 2), n_fft) * self.window
+        square = self.window.square().expand(1, count, -1)
+        wave, envelope = (
+            _overlap_add(each, hop * stride)[:, pad : pad + length] for each in (parts, square)
+        )
+        return wave / envelope.clamp(min=1e-8)
 
 
 def _blocks(filters: Tensor) -> list[tuple[slice, slice]]:

@@ -25,7 +25,8 @@ class Vocos(nn.Module):
     Args:
         mel: the spectrogram contract.
         width, hidden, depth: of the ConvNeXt backbone.
-        griffin_lim_iterations: refinements of the predicted phase (0: none).
+        griffin_lim_iterations: refinements of the predicted phase (0: none), of as many frames as
+            overlap by three quarters.
     """
 
     bf16 = True  # may be computed in half precision
@@ -42,6 +43,7 @@ class Vocos(nn.Module):
         super().__init__()
         self.spectral = Spectral(mel)
         self.griffin_lim_iterations = griffin_lim_iterations
+        self.stride = max(1, mel.n_fft // (4 * mel.hop_length))
         bins = mel.n_fft // 2 + 1
         self.embed = nn.Conv1d(mel.n_mels, width, 7, padding=3)
         self.norm = nn.LayerNorm(width)
@@ -55,7 +57,9 @@ class Vocos(nn.Module):
 
     def forward(self, log_mel: Tensor, clock: PhaseClock | None = None) -> Tensor:
         magnitude, phase = self.spectrum(log_mel, clock)
-        return griffin_lim(self.spectral, magnitude, phase, self.griffin_lim_iterations)
+        return griffin_lim(
+            self.spectral, magnitude, phase, self.griffin_lim_iterations, self.stride
+        )
 
     def spectrum(self, log_mel: Tensor, clock: PhaseClock | None = None) -> tuple[Tensor, Tensor]:
         """Log mel (B, M, T) -> magnitude (B, F, T) and phase as unit complex numbers (B, F, T)."""

@@ -8,9 +8,10 @@ import torch
 
 from fastsag.chords import CHORDS, chord_index, key_index
 from fastsag.conditioning import decoding
-from fastsag.conditioning.decoding import beat_times, choose_chords, covering, decode
+from fastsag.conditioning.beats import Onsets, beat_times, covering
+from fastsag.conditioning.decoding import choose_chords, choose_style, decode
 from fastsag.conditioning.planner import METRES, PlanFrames
-from fastsag.lead_sheet import Hints
+from fastsag.lead_sheet import STYLES, Hints
 
 RATE = 23.4375  # tokens a second
 
@@ -32,7 +33,8 @@ def frames_of(bpm, metre, first, chords, key, seconds, noise, rng, drift=0.0):
     logits[np.arange(len(times)), [chord_index(chords[i]) for i in index]] += 1.5
     keys = rng.standard_normal((len(times), 24))
     keys[:, key_index(key)] += 2
-    parts = (phasor(turns), bars, logits, keys)
+    styles = rng.standard_normal((len(times), len(STYLES)))
+    parts = (phasor(turns), bars, logits, keys, styles)
     return PlanFrames(*(torch.from_numpy(part) for part in parts)), times, position
 
 
@@ -69,7 +71,7 @@ def test_beats_follow_a_singer_who_drifts():
 
 def test_silence_gives_a_usable_sheet():
     zeros = PlanFrames(
-        torch.zeros(40, 2), torch.zeros(40, 2, 2), torch.zeros(40, 25), torch.zeros(40, 24)
+        *(torch.zeros(40, *shape) for shape in ((2,), (2, 2), (25,), (24,), (len(STYLES),)))
     )
     sheet = decode(zeros, RATE, 1.7)
     assert len(sheet.beats) >= 2 and np.isfinite(sheet.beats).all()
@@ -155,3 +157,60 @@ def test_chords_that_are_given_end_only_where_they_are_a_loop():
     assert "N" in loop.chords and loop.chords[1:5] == ("D:maj", "E:min") * 2
     song = Hints(chords=("D:maj", "E:min") * 20)
     assert "N" not in decode(frames, RATE, 32.2, song, sung_until=10.0).chords
+
+
+def test_seeds_go_through_the_styles_that_suit_best_first():
+    logits = np.full(len(STYLES), -4.0)
+    for style, logit in {
+        "folk": 2.0,
+        "waltz": 1.9,
+        "swing": 1.5,
+        "country": 1.0,
+        "rock": 0.2,
+    }.items():
+        logits[STYLES.index(style)] = logit
+    taken = [choose_style(logits, 4, seed)[0] for seed in range(4)]
+    assert taken == ["folk", "swing", "country", "folk"]  # rock is a sixth of folk, waltz has three
+    sure = [choose_style(logits, 4, seed)[1] for seed in range(3)]
+    assert sure == sorted(sure, reverse=True) and 0.4 < sure[0] < 0.6
+    assert choose_style(logits, 3, 5) == ("waltz", 1.0)
+
+
+def test_a_style_is_estimated_unless_it_is_said():
+    rng = np.random.default_rng(3)
+    frames, *_ = frames_of(100, 4, 0, ["C:maj"], "C major", 20.0, 0.05, rng)
+    frames.styles[:, STYLES.index("bossa")] += 3
+    sheet = decode(frames, RATE, 20.0)
+    assert sheet.style == "bossa" and sheet.confidence["style"] > 0.5
+    told = decode(frames, RATE, 20.0, Hints(style="funk"))
+    assert told.style == "funk" and "style" not in told.confidence
+    assert decode(frames, RATE, 20.0, Hints(metre=3)).style == "waltz"
+
+
+@pytest.mark.parametrize("off", [-0.08, -0.03, 0.05])
+def test_beats_move_to_where_notes_begin(off):
+    """A planner that is early or late everywhere, and a singer of half the beats."""
+    rng = np.random.default_rng(5)
+    frames, *_ = frames_of(104, 4, 0, ["C:maj"], "C major", 25.0, 0.05, rng)  # beat 0 at 0.2 s
+    strength = 0.1 * rng.random(round(25 * 46.875))
+    beats = np.arange(0.2 + off, 24.5, 60 / 104)
+    sung = beats[rng.random(len(beats)) < 0.5]
+    strength[np.round(sung * 46.875 - 0.5).astype(int)] = 1
+    hints = (None, Hints(bpm=104.0))
+    for sheet in (
+        decode(frames, RATE, 25.0, hint, onsets=Onsets(strength, 46.875)) for hint in hints
+    ):
+        assert len(sheet.beats) in range(43, 46) and sheet.beats[0] > -0.02
+        error = sheet.beats[:40] - beats[np.abs(beats[None] - sheet.beats[:40, None]).argmin(1)]
+        assert np.abs(np.median(error)) < 0.02
+    told = decode(frames, RATE, 25.0, Hints(downbeat=2.0), onsets=Onsets(strength, 46.875))
+    assert told.beats[told.first_downbeat] == pytest.approx(2.0)
+
+
+def test_few_notes_move_no_beat():
+    rng = np.random.default_rng(5)
+    frames, *_ = frames_of(104, 4, 0, ["C:maj"], "C major", 3.0, 0.05, rng)
+    strength = rng.random(140)
+    for onsets in (Onsets(strength, 46.875), Onsets(0 * strength, 46.875)):
+        plain = decode(frames, RATE, 3.0)
+        np.testing.assert_array_equal(decode(frames, RATE, 3.0, onsets=onsets).beats, plain.beats)

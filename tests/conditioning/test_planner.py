@@ -54,7 +54,7 @@ def planner() -> Planner:
 @pytest.mark.parametrize("frames", [64, 255, 256, 1000, 1003])
 def test_any_length(planner, frames):
     parts = planner.plan_frames(torch.rand(frames, SIZE), window=64)
-    assert [len(part) for part in parts] == [frames // PATCH] * 4
+    assert [len(part) for part in parts] == [frames // PATCH] * 5
     assert all(torch.isfinite(part).all() for part in parts)
 
 
@@ -63,19 +63,33 @@ def test_losses_fall_on_one_batch(planner):
     semantics, position = clicks(120.0)
     length = semantics.shape[1] // PATCH
     turns = torch.from_numpy(position[PATCH // 2 :: PATCH][:length].copy()).float()[None]
-    truth = (
-        turns % 1,
-        turns / 4 % 1,
-        torch.tensor([1]),
-        torch.full((1, length), 3),
-        torch.tensor([5]),
-    )
+    truth = {
+        "beat": turns % 1,
+        "bar": turns / 4 % 1,
+        "metre": torch.tensor([1]),
+        "chord": torch.full((1, length), 3),
+        "key": torch.tensor([5]),
+        "style": torch.tensor([2]),
+    }
     optimizer = torch.optim.Adam(planner.parameters(), lr=1e-2)
     totals = []
     for _ in range(40):
-        total = torch.stack(list(planner_losses(planner(semantics), *truth).values())).sum()
+        total = torch.stack(list(planner_losses(planner(semantics), **truth).values())).sum()
         optimizer.zero_grad()
         total.backward()
         optimizer.step()
         totals.append(total.item())
     assert totals[-1] < 0.4 * totals[0]
+
+
+def test_a_song_of_unknown_style_teaches_none(planner):
+    semantics, _ = clicks(120.0)
+    frames = planner(semantics)
+    length = semantics.shape[1] // PATCH
+    flat = {"beat": torch.zeros(1, length), "bar": torch.zeros(1, length)}
+    chord = torch.zeros(1, length, dtype=torch.long)
+    index = {"metre": torch.tensor([1]), "chord": chord, "key": torch.tensor([5])}
+    known = planner_losses(frames, **flat, **index, style=torch.tensor([2]))
+    unknown = planner_losses(frames, **flat, **index, style=torch.tensor([-1]))
+    assert unknown.pop("style") == 0 and known.pop("style") > 0
+    assert known == unknown

@@ -8,7 +8,7 @@ import pytest
 from fastsag.chords import CHORDS, chord_index, key_index
 from fastsag.conditioning.planner import METRES
 from fastsag.config import MelConfig, MelodicConfig, VoiceNoise
-from fastsag.data.crops import CropDataset, PlanDataset, tempo, transpose
+from fastsag.data.crops import CropDataset, PlanDataset, _at_centres, tempo, transpose
 from fastsag.data.features import FeatureExtractor, add_noise, digest
 from fastsag.data.progressions import bar_chords, count_progressions
 from fastsag.data.shards import Record, write_shard
@@ -187,3 +187,12 @@ def test_six_eight_half_bars_and_new_keys_train(tmp_path):
             loss.backward()
             optimizer.step()
             assert torch.isfinite(loss)
+
+
+@pytest.mark.parametrize("patch", [1, 3, 4])
+def test_phases_of_tokens_are_those_at_their_centres(patch):
+    frames = np.arange(24) + 0.5
+    turns = 0.11 * frames  # passes 1 and 2
+    centres = (np.arange(24 // patch) + 0.5) * patch
+    error = _at_centres(turns % 1, patch) - 0.11 * centres % 1
+    np.testing.assert_allclose((error + 0.5) % 1 - 0.5, 0, atol=1e-9)

@@ -12,6 +12,7 @@ from fastsag.errors import UserError
 from fastsag.evaluation import fad
 from fastsag.evaluation.embedders import BUILDERS, build
 from fastsag.evaluation.embedders.offline import Offline
+from fastsag.evaluation.sets import audio_files
 
 RATE = 24_000
 
@@ -99,9 +100,9 @@ def test_the_command(folders, tmp_path):
 
 def test_faults_are_named(folders, tmp_path):
     with pytest.raises(UserError, match="no such folder"):
-        fad.files_of(tmp_path / "absent")
+        audio_files(tmp_path / "absent")
     with pytest.raises(UserError, match="no audio file"):
-        fad.files_of(tmp_path)
+        audio_files(tmp_path)
     (tmp_path / "bad.wav").write_text("nonsense")
     with pytest.raises(UserError, match=r"bad\.wav"):
         fad.fad(folders / "true", tmp_path, Offline(), cache=tmp_path / "cache")

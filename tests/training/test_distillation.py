@@ -225,6 +225,26 @@ def test_exports_of_other_runs_have_no_student(run, tmp_path):
     assert again.distilled is None and checkpoint.load_student(tmp_path, model) is None
 
 
+def test_a_checkpoint_is_exported_with_its_student_and_another_planner(run, tmp_path):
+    """What no option replaces is kept, to the bit."""
+    start, made = run / "checkpoint", tmp_path / "made"
+    _, model, _ = checkpoint.load(start)
+    other = {f"planner.{k}": torch.rand_like(v) for k, v in model.planner.state_dict().items()}
+    planner = tmp_path / "planner"
+    planner.mkdir()
+    torch.save({"state_dict": other}, planner / "last.ckpt")
+    words = ["checkpoint", "export", str(start / "config.yaml"), "--model", str(start)]
+    result = CliRunner().invoke(app, [*words, "--planner", str(planner), "-o", str(made)])
+    assert result.exit_code == 0, result.output
+    assert (made / "config.yaml").read_text() == (start / "config.yaml").read_text()
+    for file in (checkpoint.STUDENT, checkpoint.MODEL):
+        old, new = checkpoint.read_weights(start / file), checkpoint.read_weights(made / file)
+        assert old.keys() == new.keys()
+        for name, tensor in new.items():
+            expected = other[name].half() if name.startswith("planner.") else old[name]
+            assert torch.equal(tensor, expected), name
+
+
 def test_only_levels_of_the_solver_can_be_stops(run):
     config = configuration.load(run / "config.yaml")
     wrong = config.distilled.model_copy(update={"schedules": ((50.0,),)})

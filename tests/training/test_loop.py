@@ -141,6 +141,22 @@ def test_a_run_starts_from_another(tmp_path):
         started(Module(training), tmp_path / "nowhere")
 
 
+def test_a_layer_that_the_weights_do_not_have_begins_anew(tmp_path, capsys):
+    training = settings()
+    fit(Module(training), Items(48), Items(4), tmp_path, training, training)
+    grown = Module(training)
+    grown.more = torch.nn.Linear(1, 1)
+    fresh = grown.more.weight.clone()
+    started(grown, tmp_path)
+    assert "has no more.weight, more.bias; these begin anew" in capsys.readouterr().err
+    assert torch.equal(grown.more.weight, fresh)
+    assert torch.equal(grown.net[0].weight, averaged_weights(tmp_path)["net.0.weight"])
+    strange = Module(training)
+    strange.net, strange.other = torch.nn.Identity(), strange.net
+    with pytest.raises(UserError, match=r"do not fit \(other\.0\.weight"):
+        started(strange, tmp_path)
+
+
 class Plain(Module):
     """Without noise: what it learns depends on its items alone."""
 

@@ -108,6 +108,29 @@ def test_griffin_lim_converges():
     assert errors[2] < errors[1] < errors[0] and errors[2] < 0.25
 
 
+@pytest.mark.parametrize("frames", [16, 17, 93])
+def test_every_other_frame_is_transformed_and_undone(frames):
+    spectral = Spectral(COMPACT)
+    wave = chord()[:, : 256 * frames] + 0.01 * torch.randn(1, 256 * frames)
+    half = spectral(wave, 2)
+    torch.testing.assert_close(half, spectral(wave)[..., ::2], rtol=1e-4, atol=1e-4)
+    back = spectral.inverse(half, 2, frames)
+    assert back.shape == wave.shape and (back - wave).abs().max() < 1e-4
+
+
+def test_rounds_of_every_other_frame_find_the_phase_of_all():
+    spectral = Spectral(COMPACT)
+    magnitude = spectral(chord()).abs()
+    phase = torch.polar(torch.ones_like(magnitude), 6.28 * torch.rand_like(magnitude))
+
+    def error(iterations: int, stride: int) -> float:
+        made = griffin_lim(spectral, magnitude, phase, iterations, stride)
+        return convergence(spectral, made, magnitude)
+
+    assert error(32, 2) < error(8, 2) < 0.8 * error(0, 2)
+    assert error(32, 2) < error(8, 1)
+
+
 @pytest.mark.parametrize("config", [PAPER, COMPACT])
 def test_integrated_phase_keeps_steady_tones(config):
     spectral = Spectral(config)

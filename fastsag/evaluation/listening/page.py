@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from fastsag import audio
+from fastsag.audio import SUFFIXES
 from fastsag.errors import UserError
 from fastsag.evaluation.listening.plan import ALL, Trial, choose, plan
 from fastsag.levels import PEAK_DBFS, loudness
@@ -21,7 +22,6 @@ from fastsag.version import __version__
 
 LEVEL_LUFS = -23.0  # of every clip (EBU R128), so that nobody rates loudness
 _PLAN = "/*PLAN*/"  # where the template takes the plan
-_SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".m4a")
 _MIX = (".vocals.mix", ".mix")  # what `fastsag accompany` puts after the clip's name
 _NOISE_SECONDS, _NOISE_HZ = 8, 44_100
 
@@ -48,7 +48,7 @@ def gather(folders: dict[str, Path]) -> dict[str, dict[str, Path]]:
 def _mixtures(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; give SYSTEM=FOLDER")
-    sounds = sorted(file for file in folder.iterdir() if file.suffix.lower() in _SUFFIXES)
+    sounds = sorted(file for file in folder.iterdir() if file.suffix.lower() in SUFFIXES)
     sounds = [file for file in sounds if file.stem.endswith(".mix")] or sounds
     found: dict[str, Path] = {}
     for file in sounds:
