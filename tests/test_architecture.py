@@ -31,6 +31,7 @@ LEVELS = {
         "chords",
         "lead_sheet",
         "notation",
+        "kernels",
     },
     1: {"conditioning", "diffusion", "vocoder", "codec"},
     2: {"model", "losses", "checkpoint", "authors"},

@@ -25,6 +25,7 @@ from fastsag.evaluation.coherence import VERSION, coherence, judged
 from fastsag.evaluation.fad import default_cache
 from fastsag.evaluation.sets import Clip, candidate, clips, mono
 from fastsag.evaluation.texture import read_bank
+from fastsag.kernels import compile_kernels
 
 TRUE, RANDOM, DRONE = "true band", "random pairing", "tonic drone"
 NOISE, SILENCE, VOICE = "white noise", "silence", "voice itself"
@@ -159,6 +160,7 @@ def _run(jobs: list[Job], workers: int, progress: Progress | None) -> list[dict[
         for index, job in enumerate(jobs):
             done(index, score(job))
         return rows
+    compile_kernels()
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context, initializer=_one_thread) as pool:
         waiting = {pool.submit(score, job): index for index, job in enumerate(jobs)}

@@ -17,6 +17,7 @@ import numpy as np
 from fastsag.chords import NO_CHORD, chord_index, chord_tones
 from fastsag.data.shards import Record, read_shard, shard_paths
 from fastsag.errors import require
+from fastsag.kernels import compile_kernels
 from fastsag.songs.tracking import beat_agreement, tempo_agrees, track
 
 # What a corpus should reach (name, statistic, least), over songs.
@@ -50,6 +51,7 @@ def check(
     """
     paths = shard_paths(folder)
     rows: list[dict[str, Any]] = []
+    compile_kernels()
     context = multiprocessing.get_context("spawn")
     share = [most * (place + 1) // len(paths) - most * place // len(paths) for place in
              range(len(paths))]  # fmt: skip
