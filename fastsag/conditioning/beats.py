@@ -19,6 +19,9 @@ _DRIFT_SECONDS = 6.0  # smoothing of the deviation from constant tempo
 _NUDGES = np.arange(-20, 21) * 0.005  # seconds by which beats may move to where notes begin
 _EXPECTED_NUDGE, _NUDGE_SPREAD = 0.01, 0.06  # seconds
 _LEAST_BEATS = 8  # to judge it by
+# So far before the place where most notes begin is the beat: singers come late, and trackers hear a
+# band late (librosa's by 33 ms, of true bands too), so that early is the better side to err on.
+_AHEAD_SECONDS = 0.03
 
 
 class Onsets(NamedTuple):
@@ -135,7 +138,7 @@ def bar_lines(
 
 
 def nudge(beats: np.ndarray, onsets: Onsets) -> float:
-    """Seconds by which `beats` should move to where notes begin: a tenth of a second at most.
+    """Seconds by which `beats` should move to just before notes begin: a tenth or so at most.
 
     The planner reads phases from seconds of singing, which tell the tempo better than the moment:
     swing and consonants draw it away by some hundredths of a second.
@@ -150,4 +153,4 @@ def nudge(beats: np.ndarray, onsets: Onsets) -> float:
         return 0.0
     fits = np.array([np.interp(heard + each, times, strength).mean() for each in _NUDGES])
     prior = -0.5 * ((_NUDGES - _EXPECTED_NUDGE) / _NUDGE_SPREAD) ** 2
-    return float(_NUDGES[np.argmax(2 * np.log(fits / mean + 0.1) + prior)])
+    return float(_NUDGES[np.argmax(2 * np.log(fits / mean + 0.1) + prior)]) - _AHEAD_SECONDS

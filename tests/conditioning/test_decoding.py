@@ -202,7 +202,7 @@ def test_beats_move_to_where_notes_begin(off):
     ):
         assert len(sheet.beats) in range(43, 46) and sheet.beats[0] > -0.02
         error = sheet.beats[:40] - beats[np.abs(beats[None] - sheet.beats[:40, None]).argmin(1)]
-        assert np.abs(np.median(error)) < 0.02
+        assert np.abs(np.median(error) + 0.03) < 0.015  # a little ahead: singers come late
     told = decode(frames, RATE, 25.0, Hints(downbeat=2.0), onsets=Onsets(strength, 46.875))
     assert told.beats[told.first_downbeat] == pytest.approx(2.0)
 
