@@ -38,7 +38,7 @@ class Rollout:
     way, seed: as in `Settings`, resolved. bf16: compute in half precision. frames_of: mel frames ->
     semantic frames of that time. lost: how many fewer the encoder gives for one window. student:
     plays where the way is distilled. batch: windows that are denoised at once where they do not
-    wait for each other; more of them are faster on a GPU alone.
+    wait for each other; more than one for a GPU.
     """
 
     model: FastSAG

@@ -15,8 +15,6 @@ from fastsag.errors import UserError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    Weights = dict[str, Tensor]
-
 app = typer.Typer(
     help="List and export checkpoints; import and download published weights.",
     no_args_is_help=True,
@@ -63,18 +61,17 @@ def export(
     fastsag checkpoint export mine/config.yaml --model mine --planner runs/planner -o better
     """
     from fastsag import checkpoint
-    from fastsag.training.loop import averaged_weights
+    from fastsag.training.loop import averaged_weights, initial_weights
 
     resolved = configuration.load(config)
-    weights, sound, student = _begin(model)
+    start = initial_weights(model)
+    weights = _part(start, "model")
     if planner is not None:
         weights = {k: v for k, v in weights.items() if not k.startswith("planner.")}
         parts = averaged_weights(planner, "planner")
         weights |= {f"planner.{name}": tensor for name, tensor in parts.items()}
-    if vocoder is not None:
-        sound = _vocoder(vocoder)
-    if resolved.distilled is None:
-        student = None
+    sound = _part(start if vocoder is None else initial_weights(vocoder), "vocoder")
+    student = None if resolved.distilled is None else _student(model)
     checkpoint.export(output, resolved, weights, sound, student=student)
     print(f"wrote {output}")
 
@@ -162,24 +159,15 @@ def _size(size: int) -> str:
     return f"{size / 1e6:,.1f} MB" if size >= 1e5 else f"{size:,} bytes"
 
 
-def _begin(source: Path) -> tuple[Weights, Weights, Path | None]:
-    """The weights of model and vocoder that a run or a checkpoint has, and its student's file."""
+def _part(weights: dict[str, Tensor], name: str) -> dict[str, Tensor]:
+    """The weights of a part, by their names within it."""
+    prefix = f"{name}."
+    return {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
+
+
+def _student(source: Path) -> Path | None:
+    """The file of a checkpoint's student; None where it has none, and for a run."""
     from fastsag import checkpoint
-    from fastsag.training.loop import CHECKPOINT, averaged_weights
 
-    started = (source / CHECKPOINT).exists()
-    if started or (source.is_dir() and not (source / checkpoint.MODEL).exists()):
-        return averaged_weights(source, "model"), {}, None
-    _, model, vocoder = checkpoint.load(source)
-    student = checkpoint.resolve(source) / checkpoint.STUDENT
-    return model.state_dict(), vocoder.state_dict(), student if student.exists() else None
-
-
-def _vocoder(source: Path) -> Weights:
-    """The vocoder's weights from a run or a checkpoint."""
-    from fastsag import checkpoint
-    from fastsag.training.loop import CHECKPOINT, averaged_weights
-
-    if (source / CHECKPOINT).exists():
-        return averaged_weights(source, "vocoder")
-    return checkpoint.load(source)[2].state_dict()
+    path = (source if source.is_dir() else checkpoint.resolve(source)) / checkpoint.STUDENT
+    return path if path.exists() else None

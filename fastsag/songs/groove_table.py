@@ -19,6 +19,7 @@ import numpy as np
 
 from fastsag.chords import chord_index, chord_tones
 from fastsag.errors import UserError
+from fastsag.kernels import compile_kernels
 from fastsag.songs.arrangement import compile_chart
 from fastsag.songs.band import RATE, Band, play
 from fastsag.songs.families import BY_NAME, FAMILIES, Family
@@ -56,6 +57,7 @@ def measure(
     files = [(family.name, name) for family in FAMILIES for name in family.files.split()]
     finished = {(entry["family"], entry["file"]) for entry in known}
     todo = [pair for pair in files if pair not in finished]
+    compile_kernels()
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context) as pool, partial.open("a") as handle:
         for future in as_completed([pool.submit(measure_file, *pair) for pair in todo]):
