@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from fastsag import config as configuration
 from fastsag import hub
 from fastsag.errors import UserError
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 app = typer.Typer(
     help="List and export checkpoints; import and download published weights.",
@@ -61,16 +58,16 @@ def export(
     fastsag checkpoint export mine/config.yaml --model mine --planner runs/planner -o better
     """
     from fastsag import checkpoint
-    from fastsag.training.loop import averaged_weights, initial_weights
+    from fastsag.training.loop import averaged_weights, initial_weights, part_of
 
     resolved = configuration.load(config)
     start = initial_weights(model)
-    weights = _part(start, "model")
+    weights = part_of(start, "model")
     if planner is not None:
         weights = {k: v for k, v in weights.items() if not k.startswith("planner.")}
         parts = averaged_weights(planner, "planner")
         weights |= {f"planner.{name}": tensor for name, tensor in parts.items()}
-    sound = _part(start if vocoder is None else initial_weights(vocoder), "vocoder")
+    sound = part_of(start if vocoder is None else initial_weights(vocoder), "vocoder")
     student = None if resolved.distilled is None else _student(model)
     checkpoint.export(output, resolved, weights, sound, student=student)
     print(f"wrote {output}")
@@ -157,12 +154,6 @@ def _confirm(name: str) -> None:
 
 def _size(size: int) -> str:
     return f"{size / 1e6:,.1f} MB" if size >= 1e5 else f"{size:,} bytes"
-
-
-def _part(weights: dict[str, Tensor], name: str) -> dict[str, Tensor]:
-    """The weights of a part, by their names within it."""
-    prefix = f"{name}."
-    return {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
 
 
 def _student(source: Path) -> Path | None:

@@ -191,7 +191,12 @@ def averaged_weights(run: Path, part: str = "") -> dict[str, Tensor]:
     state = _read(run / CHECKPOINT)
     weights: dict[str, Tensor] = dict(state["state_dict"])
     weights.update(state.get(EMA) or {})
-    prefix = f"{part}." if part else ""
+    return part_of(weights, part) if part else weights
+
+
+def part_of(weights: dict[str, Tensor], part: str) -> dict[str, Tensor]:
+    """The weights of a part, such as "model", by their names within it."""
+    prefix = f"{part}."
     return {
         name.removeprefix(prefix): tensor
         for name, tensor in weights.items()
