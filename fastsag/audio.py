@@ -1,7 +1,7 @@
 """Audio in and out: reading, resampling, writing.
 
-Samples are float32 arrays (C, N), full scale 1. Long recordings are handled in pieces wherever a
-step would otherwise hold copies in double precision.
+Samples are float32 arrays (C, N), full scale 1. Long recordings are handled in pieces, so that they
+may be `Spool`s and no step holds copies in double precision.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -20,6 +20,7 @@ import soundfile
 import soxr
 
 from fastsag.errors import MissingExtra, UserError, require
+from fastsag.spool import Array, Memory, Store, pieces
 
 SHORTEST_SECONDS = 0.5
 LONGEST_SECONDS = 3600.0
@@ -31,7 +32,7 @@ FORMATS = {
     "ogg": ("OGG", "VORBIS"),
 }
 SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".m4a")  # of recordings in a folder
-_PIECE = 1 << 18  # samples handled at once
+_BLOCK = 1 << 18  # samples decoded at once
 _ENCRYPTED = ("drms", "enca", "aavd")  # codec tags of protected MP4: FFmpeg would decode noise
 # Containers that FFmpeg may open: none that refers to other files or addresses (playlists do).
 _CONTAINERS = (
@@ -42,9 +43,9 @@ _VORBIS_HIGHEST_HZ = 200_000  # libsndfile crashes above
 
 @dataclass(frozen=True)
 class Recording:
-    """samples: (C, N) float32. sample_rate: Hz."""
+    """samples: (C, N) float32, a numpy array or a `Spool`. sample_rate: Hz."""
 
-    samples: np.ndarray
+    samples: Array
     sample_rate: int
 
 
@@ -62,6 +63,7 @@ def read(
     stream: int = 0,
     longest_seconds: float = LONGEST_SECONDS,
     silence: bool = False,
+    store: Store | None = None,
 ) -> Recording:
     """Read a recording that can be accompanied.
 
@@ -73,6 +75,7 @@ def read(
         stream: which audio stream of a file that holds several.
         longest_seconds: longer recordings are refused, before they are decoded where possible.
         silence: take a silent recording too, such as one stem of several.
+        store: makes the array of the samples; None: `Memory`.
 
     Raises:
         UserError: missing, no audio, empty, silent, too short or long, NaN or infinite samples.
@@ -83,7 +86,7 @@ def read(
     if not path.exists():
         raise UserError(f"{path}: no such file; check the path")
     decode = _decode_media if stream else _decode
-    samples, rate = decode(path, stream, longest_seconds)
+    samples, rate = decode(path, stream, longest_seconds, store or Memory())
     _check(path, samples, rate, longest_seconds, silence)
     return Recording(samples, rate)
 
@@ -119,28 +122,27 @@ def _no_audio(path: Path, reason: Exception) -> UserError:
     return UserError(f"{path}: not audio that can be read ({said}); {remedy}")
 
 
-def _decode(path: Path, stream: int, longest_seconds: float) -> tuple[np.ndarray, int]:
+def _decode(path: Path, stream: int, longest_seconds: float, store: Store) -> tuple[Array, int]:
     try:
         with soundfile.SoundFile(path) as file:
             _check_length(path, file.frames, file.samplerate, longest_seconds)
-            samples = np.empty((file.channels, file.frames), dtype=np.float32)
-            filled = 0
-            for block in file.blocks(_PIECE, dtype="float32", always_2d=True):
-                stop = min(filled + len(block), file.frames)
-                samples[:, filled:stop] = block[: stop - filled].T
-                filled = stop
-            return samples[:, :filled], int(file.samplerate)
+            blocks = file.blocks(_BLOCK, dtype="float32", always_2d=True)
+            empty = np.zeros((file.channels, 0), dtype=np.float32)  # of a file that breaks off
+            parts = chain([empty], (block.T.copy() for block in blocks))
+            return store.keep(parts), int(file.samplerate)
     except soundfile.LibsndfileError as error:
         reason = error
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); check permissions") from None
     try:
-        return _decode_media(path, stream, longest_seconds)
+        return _decode_media(path, stream, longest_seconds, store)
     except MissingExtra:
         raise _no_audio(path, reason) from None
 
 
-def _decode_media(path: Path, index: int, longest_seconds: float) -> tuple[np.ndarray, int]:
+def _decode_media(
+    path: Path, index: int, longest_seconds: float, store: Store
+) -> tuple[Array, int]:
     """Through PyAV (FFmpeg)."""
     av = require("av", extra="media")
     with _open_media(path) as container:
@@ -148,15 +150,18 @@ def _decode_media(path: Path, index: int, longest_seconds: float) -> tuple[np.nd
         if stream.codec_context.codec_tag in _ENCRYPTED:
             raise UserError(f"{path}: is encrypted (DRM); use a copy without protection")
         resampler = av.AudioResampler(format="fltp", rate=stream.rate)
-        parts, count = [], 0
-        for frame in chain(container.decode(stream), [None]):  # None gives what is held back
-            for part in resampler.resample(frame):
-                parts.append(part.to_ndarray())
-                count += parts[-1].shape[1]
-            if count > longest_seconds * stream.rate:
-                break
-        samples = np.concatenate(parts, axis=1)
-        return samples.astype(np.float32, copy=False), int(stream.rate)
+        longest = longest_seconds * stream.rate
+
+        def frames() -> Iterator[np.ndarray]:
+            count = 0
+            for frame in chain(container.decode(stream), [None]):  # None gives what is held back
+                for part in resampler.resample(frame):
+                    yield part.to_ndarray()
+                    count += part.samples
+                if count > longest:
+                    return
+
+        return store.keep(frames()), int(stream.rate)
 
 
 @contextlib.contextmanager
@@ -192,9 +197,7 @@ def _check_length(path: Path, count: int, rate: int, longest_seconds: float) -> 
         )
 
 
-def _check(
-    path: Path, samples: np.ndarray, rate: int, longest_seconds: float, silence: bool
-) -> None:
+def _check(path: Path, samples: Array, rate: int, longest_seconds: float, silence: bool) -> None:
     _check_length(path, samples.shape[1], rate, longest_seconds)
     peak = 0.0
     for piece in pieces(samples):
@@ -205,15 +208,10 @@ def _check(
         raise UserError(f"{path}: is silent (peak under {SILENCE_DBFS:.0f} dBFS); record it again")
 
 
-def pieces(samples: np.ndarray) -> Iterator[np.ndarray]:
-    """Views (C, up to `_PIECE`) of (C, N)."""
-    for start in range(0, samples.shape[1], _PIECE):
-        yield samples[:, start : start + _PIECE]
-
-
-def to_mono(samples: np.ndarray) -> np.ndarray:
+def to_mono(samples: Array) -> np.ndarray:
     """The mean of all channels: (C, N) -> (1, N)."""
-    return samples if len(samples) == 1 else samples.mean(0, keepdims=True, dtype=np.float32)
+    whole = np.asarray(samples)
+    return whole if len(whole) == 1 else whole.mean(0, keepdims=True, dtype=np.float32)
 
 
 def resample(
@@ -231,7 +229,37 @@ def resample(
     return np.pad(out, ((0, 0), (0, count - out.shape[1])))
 
 
-def write(path: Path, samples: np.ndarray, rate: int, kind: str) -> None:
+def resampled(parts: Iterable[np.ndarray], rate: float, new_rate: float) -> Iterator[np.ndarray]:
+    """`resample` for parts (C, n) that come one after the other."""
+    if rate == new_rate:
+        yield from parts
+        return
+    stream, channels = None, 0
+    for part in parts:
+        channels = len(part)
+        stream = stream or soxr.ResampleStream(rate, new_rate, channels, "float32", "HQ")
+        yield stream.resample_chunk(_interleaved(part)).reshape(-1, channels).T
+    if stream is not None:
+        rest = np.zeros((channels, 0), dtype=np.float32)
+        yield stream.resample_chunk(_interleaved(rest), last=True).reshape(-1, channels).T
+
+
+def _interleaved(part: np.ndarray) -> np.ndarray:
+    """(C, n) as soxr reads it: (n, C), or (n,)."""
+    return np.ascontiguousarray(part.T if len(part) > 1 else part[0])
+
+
+def fitted(parts: Iterable[np.ndarray], count: int) -> Iterator[np.ndarray]:
+    """Parts (C, n) cut or padded with silence to `count` columns in all."""
+    rows = 1
+    for part in parts:
+        rows, part = len(part), part[:, :count]
+        count -= part.shape[1]
+        yield part
+    yield np.zeros((rows, count), dtype=np.float32)
+
+
+def write(path: Path, samples: Array, rate: int, kind: str) -> None:
     """Write (C, N) as wav, flac (24 bit), mp3 or ogg, atomically.
 
     Sample counts are exact but for mp3, whose decoders add silence.

@@ -1,39 +1,41 @@
 """Levels: loudness, the mix of voice and band, and the normalisations of published systems.
 
-Samples are float32 arrays (C, N), full scale 1, handled in pieces wherever a step would otherwise
-hold copies in double precision.
+Samples are float32 arrays (C, N), full scale 1, handled in pieces, so that they may be `Spool`s and
+no step holds copies in double precision.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-from fastsag.audio import pieces
+from fastsag.spool import Array, Memory, Store, pieces, slices
 
 PEAK_DBFS = -1.0  # nothing that is mixed is louder
 RUMBLE_HZ = 25.0  # below, a band is felt by loudspeakers alone
 _GATE_LUFS = -70.0  # BS.1770: quieter blocks do not count
 
 
-def without_rumble(samples: np.ndarray, rate: int) -> np.ndarray:
-    """(C, N) without what is below `RUMBLE_HZ`: a Butterworth filter of fourth order, in pieces.
+def without_rumble(parts: Iterable[np.ndarray], rate: int) -> Iterator[np.ndarray]:
+    """Parts (C, n), one after the other, without what is below `RUMBLE_HZ`.
 
-    A generated spectrogram is free to hold there what nobody hears; it would cost headroom.
+    A Butterworth filter of fourth order. A generated spectrogram is free to hold there what nobody
+    hears; it would cost headroom.
     """
     from scipy.signal import butter, sosfilt  # most of a second to import
 
     sections = butter(4, RUMBLE_HZ, "highpass", fs=rate, output="sos")
-    state = np.zeros((len(sections), len(samples), 2))
-    filtered = np.empty_like(samples)
-    for piece, out in zip(pieces(samples), pieces(filtered), strict=True):
-        out[:], state = sosfilt(sections, piece, zi=state)
-    return filtered
+    state = None
+    for part in parts:
+        state = np.zeros((len(sections), len(part), 2)) if state is None else state
+        filtered, state = sosfilt(sections, part, zi=state)
+        yield filtered.astype(part.dtype, copy=False)
 
 
-def loudness(samples: np.ndarray, rate: int, gate_lufs: float = _GATE_LUFS) -> float:
+def loudness(samples: Array, rate: int, gate_lufs: float = _GATE_LUFS) -> float:
     """Integrated loudness of (C, N) in LUFS (ITU-R BS.1770-4); -inf for silence.
 
     The filters and gates are pyloudnorm's, run in pieces. A clip shorter than one 0.4 s block
@@ -58,7 +60,7 @@ def _channel_weights(channels: int) -> np.ndarray:
     return weights
 
 
-def _block_power(samples: np.ndarray, rate: int) -> np.ndarray:
+def _block_power(samples: Array, rate: int) -> np.ndarray:
     """Mean square of the K-weighted signal (C, blocks): 0.4 s blocks every 0.1 s."""
     from pyloudnorm import Meter  # with scipy.signal most of a second to import
     from scipy.signal import lfilter
@@ -97,8 +99,8 @@ class Mix:
     Loudness in LUFS of the parts as they sound in the mix; gains in dB.
     """
 
-    samples: np.ndarray
-    accompaniment: np.ndarray
+    samples: Array
+    accompaniment: Array
     voice_lufs: float
     accompaniment_lufs: float
     mix_lufs: float
@@ -122,7 +124,9 @@ class Mix:
         }
 
 
-def mix(voice: np.ndarray, accompaniment: np.ndarray, rate: int, level_db: float) -> Mix:
+def mix(
+    voice: Array, accompaniment: Array, rate: int, level_db: float, store: Store | None = None
+) -> Mix:
     """The voice with a band at `level_db` LU against it; never clips.
 
     Args:
@@ -130,7 +134,9 @@ def mix(voice: np.ndarray, accompaniment: np.ndarray, rate: int, level_db: float
         accompaniment: (1, N), goes to every channel alike.
         rate: Hz.
         level_db: loudness of the band minus that of the voice.
+        store: makes the arrays of the result; None: `Memory`.
     """
+    store = store or Memory()
     voice_lufs, band_lufs = loudness(voice, rate), loudness(accompaniment, rate)
     if voice_lufs == -math.inf:  # a faint recording still sets the level of its band
         voice_lufs = loudness(voice, rate, gate_lufs=-150.0)
@@ -139,14 +145,16 @@ def mix(voice: np.ndarray, accompaniment: np.ndarray, rate: int, level_db: float
     gain_db = 0.0
     if math.isfinite(voice_lufs) and math.isfinite(band_lufs):
         gain_db = voice_lufs + level_db - band_lufs - spread_db
-    band = accompaniment * np.float32(10 ** (gain_db / 20))
+    band = _scale(accompaniment, 10 ** (gain_db / 20), store.zeros(*accompaniment.shape))
     del accompaniment  # an hour of audio: free it before the mix is made, if nobody else holds it
-    samples = voice + band
+    samples = store.zeros(*voice.shape)
+    for part in slices(voice):
+        samples[:, part] = voice[:, part] + band[:, part]
     peak = max(_peak(samples), _peak(band))
     common = min(1.0, 10 ** (PEAK_DBFS / 20) / max(peak, 1e-9))
     if common < 1:
-        samples *= np.float32(common)
-        band *= np.float32(common)
+        _scale(samples, common, out=samples)
+        _scale(band, common, out=band)
     common_db = 20 * math.log10(common)
     return Mix(
         samples=samples,
@@ -160,7 +168,13 @@ def mix(voice: np.ndarray, accompaniment: np.ndarray, rate: int, level_db: float
     )
 
 
-def _peak(samples: np.ndarray) -> float:
+def _scale(samples: Array, gain: float, out: Array) -> Array:
+    for part in slices(samples):
+        out[:, part] = samples[:, part] * np.float32(gain)
+    return out
+
+
+def _peak(samples: Array) -> float:
     return max(float(np.abs(piece).max()) for piece in pieces(samples))
 
 
@@ -170,10 +184,18 @@ def min_max(samples: np.ndarray, peak: float = 0.8) -> np.ndarray:
     Over all channels together. It adds an offset where a waveform is not symmetric; a constant one
     becomes silence (the published code divides by zero there).
     """
-    low, high = samples.min(), samples.max()
+    gain, offset = min_max_level(samples, peak)
+    return samples * np.float32(gain) + np.float32(offset)
+
+
+def min_max_level(samples: Array, peak: float = 0.8) -> tuple[float, float]:
+    """Gain and offset of `min_max`."""
+    low = min(float(piece.min()) for piece in pieces(samples))
+    high = max(float(piece.max()) for piece in pieces(samples))
     if high <= low:
-        return np.zeros_like(samples)
-    return (samples - low) / (high - low) * (2 * peak) - peak
+        return 0.0, 0.0
+    gain = 2 * peak / (high - low)
+    return gain, -peak - low * gain
 
 
 def rms_db_natural(samples: np.ndarray) -> float:

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fastsag import audio, checkpoint
+from fastsag import audio, checkpoint, spool
 from fastsag.audio import Recording
 from fastsag.conditioning.beats import Onsets
 from fastsag.conditioning.decoding import decode
@@ -34,13 +34,14 @@ from fastsag.mel import LogMel, denormalize, normalize
 from fastsag.model import FastSAG
 from fastsag.nn.compiled import Compiled
 from fastsag.rollout import Rollout
+from fastsag.spool import Array, Memory, Store
 from fastsag.take import Accompaniment, Settings, Stopwatch, describe
 from fastsag.vocoder import pieces
 
 Progress = Callable[[str, int, int], None]  # stage, steps done, steps in all
 
 DEFAULT_LEVEL_DB = -3.0  # the band against the voice, in LU
-_PICTURE_SECONDS = 120
+_PICTURE_SECONDS = 60
 _HEARD_CENTS = 4.0  # a band that is less out of tune sounds in tune
 _SURE_TUNING = 0.15  # below, a voice has no tuning: it speaks, or slides
 _GPU_BATCH = 4  # windows denoised at once
@@ -116,17 +117,24 @@ class Accompanist:
             return torch.autocast(self.device.type, torch.bfloat16)
         return nullcontext()
 
-    def prepare(self, recording: Recording, tuning: float = 0.0) -> np.ndarray:
-        """A recording -> mono samples (N,) at the model's rate and its encoder's level.
+    def prepare(
+        self, recording: Recording, tuning: float = 0.0, store: Store | None = None
+    ) -> Array:
+        """A recording -> mono samples (1, N) at the model's rate and its encoder's level.
 
         A singer who is `tuning` cents sharp is played as much slower, which brings A to 440 Hz.
         """
         rate = recording.sample_rate / _stretch(tuning)
-        mono = audio.to_mono(recording.samples)
-        return self.encoder.prepare(audio.resample(mono, rate, self.config.mel.sample_rate)[0])
+        mono = map(audio.to_mono, spool.pieces(recording.samples))
+        parts = audio.resampled(mono, rate, self.config.mel.sample_rate)
+        voice = (store or Memory()).keep(parts)
+        gain, offset = self.encoder.level(voice)
+        for part in spool.slices(voice):
+            voice[:, part] = voice[:, part] * np.float32(gain) + np.float32(offset)
+        return voice
 
-    def semantics(self, voice: np.ndarray) -> Tensor:
-        """Prepared samples (N,) -> semantics (S, D)."""
+    def semantics(self, voice: Array) -> Tensor:
+        """Prepared samples (1, N) -> semantics (S, D)."""
         with self._half(self.encoder):
             return encode(self.encoder, voice, self.device)
 
@@ -167,7 +175,11 @@ class Accompanist:
         return decode(frames, rate_hz, duration, hints, progressions, until, seed, onsets)
 
     def listen(
-        self, recording: Recording, hints: Hints | None = None, seed: int = 0
+        self,
+        recording: Recording,
+        hints: Hints | None = None,
+        seed: int = 0,
+        store: Store | None = None,
     ) -> tuple[Tensor, LeadSheet | None, float]:
         """A recording -> semantics, lead sheet and tuning in cents.
 
@@ -175,12 +187,12 @@ class Accompanist:
         the recording.
         """
         hints = hints or Hints()
-        semantics = self.semantics(self.prepare(recording))
+        semantics = self.semantics(self.prepare(recording, store=store))
         cents = self.tuning(semantics) if hints.tuning is None else hints.tuning
         if abs(cents) < _HEARD_CENTS:
             cents = 0.0
         if cents:
-            semantics = self.semantics(self.prepare(recording, cents))
+            semantics = self.semantics(self.prepare(recording, cents, store))
         stretch = _stretch(cents)
         sheet = self.plan(semantics, hints.stretched(stretch), seed)
         if sheet is not None:
@@ -196,7 +208,8 @@ class Accompanist:
         progress: Progress | None = None,
         frames: int | None = None,
         vocal_mel: np.ndarray | None = None,
-    ) -> tuple[np.ndarray, np.ndarray]:
+        store: Store | None = None,
+    ) -> tuple[Array, Array]:
         """Semantics (S, D) and plan -> prior and mel, both (M, T) in log units.
 
         Args:
@@ -206,6 +219,7 @@ class Accompanist:
             progress: told of ("playing", done, total).
             frames: T; None is what the semantics cover.
             vocal_mel: the voice's log mel (M, T), for models that read it.
+            store: makes the arrays, if the windows continue each other; None: `Memory`.
         """
         config, encoder = self.config, self.encoder
 
@@ -224,6 +238,7 @@ class Accompanist:
             lost=encoder.lost,
             student=self.student,
             batch=_GPU_BATCH if self.device.type == "cuda" else 1,
+            store=store or Memory(),
         )
         total = frames or round(len(semantics) / encoder.rate_hz * config.mel.frame_rate)
 
@@ -234,13 +249,18 @@ class Accompanist:
         heard = None
         if vocal_mel is not None:
             heard = normalize(torch.from_numpy(vocal_mel), config.mel)
-        normalized = take(semantics, lead_sheet, total, tick, heard)
-        prior, mel = (denormalize(torch.from_numpy(part), config.mel) for part in normalized)
-        return prior.numpy(), mel.numpy()
+        prior, mel = take(semantics, lead_sheet, total, tick, heard)
+        for whole in (prior, mel):
+            for part in spool.slices(whole):
+                piece = torch.from_numpy(whole[:, part])
+                whole[:, part] = denormalize(piece, config.mel).numpy()
+        return prior, mel
 
     @torch.inference_mode()
-    def waveform(self, mel: np.ndarray, progress: Progress | None = None) -> np.ndarray:
-        """Log-unit mel (M, T) -> samples (T * hop,) at the model's rate, piece by piece."""
+    def waveform(
+        self, mel: Array, progress: Progress | None = None, store: Store | None = None
+    ) -> Array:
+        """Log-unit mel (M, T) -> samples (1, T * hop) at the model's rate, piece by piece."""
 
         def sound(part: Tensor, **clock: Any) -> Tensor:
             with self._half(self.vocoder):
@@ -252,7 +272,7 @@ class Accompanist:
                 progress("sounding", done, expected)
 
         clocked = getattr(self.vocoder, "clocked", False)
-        return pieces.waveform(sound, mel, self.config.mel, clocked, tick)
+        return pieces.waveform(sound, mel, self.config.mel, clocked, tick, store)
 
     def accompany(
         self,
@@ -262,6 +282,7 @@ class Accompanist:
         settings: Settings | None = None,
         level_db: float = DEFAULT_LEVEL_DB,
         progress: Progress | None = None,
+        store: Store | None = None,
     ) -> Accompaniment:
         """Accompany a voice of any sample rate, channel count and length (0.5 s to an hour).
 
@@ -271,37 +292,40 @@ class Accompanist:
             settings: sampler, steps, guidance, seed, style.
             level_db: loudness of the band against the voice (LU, BS.1770).
             progress: told of (stage, done, total).
+            store: makes whatever grows with the recording. None: `Memory`, numpy arrays;
+                `spool.Files(folder)` keeps it on disk, and memory the same at any length.
 
         Raises:
-            UserError: the input cannot be used, or a setting is unknown.
+            UserError: the input cannot be used, or a setting is unknown; a file cannot be written.
         """
-        settings = settings or Settings()
+        settings, store = settings or Settings(), store or Memory()
         settings.way(self.config)  # what cannot be done is said before any work
         watch = Stopwatch()
-        recording = source if isinstance(source, Recording) else audio.read(source)
+        recording = source if isinstance(source, Recording) else audio.read(source, store=store)
         watch.lap("read")
         if isinstance(lead_sheet, LeadSheet):
             sheet: LeadSheet | None = lead_sheet
             cents = lead_sheet.tuning
-            semantics = self.semantics(self.prepare(recording, cents))
+            semantics = self.semantics(self.prepare(recording, cents, store))
         else:
             chosen = Hints(style=settings.style).over(lead_sheet or Hints())
-            semantics, sheet, cents = self.listen(recording, chosen, settings.seed)
+            semantics, sheet, cents = self.listen(recording, chosen, settings.seed, store)
         watch.lap("plan")
         rate, count = recording.sample_rate, recording.samples.shape[1]
         frames = math.ceil(count / rate * _stretch(cents) * self.config.mel.frame_rate)
         played = sheet and sheet.stretched(_stretch(cents))
         heard = None
         if self.model.vocal_mel:
-            heard = self.log_mel(self.prepare(recording, cents))
-        prior, mel = self.mel(semantics, played, settings, progress, frames, heard)
+            heard = self.log_mel(self.prepare(recording, cents, store))
+        prior, mel = self.mel(semantics, played, settings, progress, frames, heard, store)
         watch.lap("denoise")
         # Nobody but the mix holds the band, and so can free it.
         mixed = mix(
             recording.samples,
-            self._band(mel, rate / _stretch(cents), count, watch, progress),
+            self._band(mel, rate / _stretch(cents), count, watch, progress, store),
             rate,
             level_db,
+            store,
         )
         watch.lap("mix")
         record = {
@@ -323,18 +347,19 @@ class Accompanist:
 
     def _band(
         self,
-        mel: np.ndarray,
+        mel: Array,
         rate: float,
         count: int,
         watch: Stopwatch,
         progress: Progress | None,
-    ) -> np.ndarray:
+        store: Store,
+    ) -> Array:
         """Log-unit mel (M, T) -> the band (1, count) at `rate` Hz."""
         own = self.config.mel.sample_rate
-        band = self.waveform(mel, progress)[None]
+        band = self.waveform(mel, progress, store)
         watch.lap("vocode")
-        band = without_rumble(band, own)
-        return audio.resample(band, own, rate, count)
+        heard = without_rumble(spool.pieces(band), own)
+        return store.keep(audio.fitted(audio.resampled(heard, own, rate), count))
 
     def _shown(self, recording: Recording) -> Recording:
         """As much of a recording as a picture shows."""
@@ -343,16 +368,16 @@ class Accompanist:
         )
 
     @torch.inference_mode()
-    def log_mel(self, voice: np.ndarray) -> np.ndarray:
-        """Log mel (M, T) of prepared samples (N,), piece by piece."""
+    def log_mel(self, voice: Array) -> np.ndarray:
+        """Log mel (M, T) of prepared samples (1, N), piece by piece."""
         hop, margin = self.config.mel.hop_length, pieces.MARGIN_FRAMES
-        total = len(voice) // hop
+        total = voice.shape[1] // hop
         piece = int(pieces.PIECE_SECONDS * self.config.mel.frame_rate)
         parts = []
         for first in range(0, max(total, 1), piece):
             start = max(0, first - margin)
             stop = None if first + piece >= total else (first + piece + margin) * hop
-            wave = torch.from_numpy(voice[start * hop : stop]).unsqueeze(0).to(self.device)
+            wave = torch.from_numpy(voice[:, start * hop : stop]).to(self.device)
             part = self.spectrogram(wave)[0].cpu().numpy()
             parts.append(part[:, first - start : first - start + piece])
         return np.concatenate(parts, axis=1)

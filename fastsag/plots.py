@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from fastsag.errors import UserError, require
+from fastsag.spool import Array
 
 LONGEST_SECONDS = 60.0  # what a page can show
 _MOST_CHORDS = 60
@@ -18,7 +19,7 @@ _TICKS_HZ = (100, 200, 500, 1_000, 2_000, 5_000, 10_000)
 
 def mel_panels(
     path: Path,
-    panels: dict[str, np.ndarray],
+    panels: Mapping[str, Array],
     hop_seconds: float,
     title: str,
     band_hz: np.ndarray | None = None,
@@ -59,7 +60,7 @@ def mel_panels(
 def _panel(
     axis: Any,
     name: str,
-    panel: np.ndarray,
+    panel: Array,
     hop_seconds: float,
     shown: float,
     band_hz: np.ndarray | None,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from fastsag.diffusion.schedule import karras_sigmas
 from fastsag.lead_sheet import LeadSheet
 from fastsag.mel import silence
 from fastsag.model import Conditions, FastSAG
+from fastsag.spool import Array, Memory, Store
 from fastsag.windows import Window, cut, edge, join
 
 Tick = Callable[[int, int], None]  # denoiser steps done, steps in all
@@ -38,7 +39,7 @@ class Rollout:
     way, seed: as in `Settings`, resolved. bf16: compute in half precision. frames_of: mel frames ->
     semantic frames of that time. lost: how many fewer the encoder gives for one window. student:
     plays where the way is distilled. batch: windows that are denoised at once where they do not
-    wait for each other; more than one for a GPU.
+    wait for each other; more than one for a GPU. store: makes the arrays of windows that do.
     """
 
     model: FastSAG
@@ -51,6 +52,7 @@ class Rollout:
     lost: int
     student: EDMDenoiser | None = None
     batch: int = 1
+    store: Store = field(default_factory=Memory)
 
     def __call__(
         self,
@@ -59,7 +61,7 @@ class Rollout:
         total: int,
         tick: Tick,
         vocal_mel: Tensor | None = None,
-    ) -> tuple[np.ndarray, np.ndarray]:
+    ) -> tuple[Array, Array]:
         """Semantics (S, D) and plan -> prior and mel (M, total), normalised units.
 
         `vocal_mel` (M, T): the voice's, normalised, for models that read it.
@@ -119,12 +121,11 @@ def _continued(
     sheet: LeadSheet | None,
     total: int,
     tick: Tick,
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[Array, Array]:
     """One window after the other."""
     config, model = take.config, take.model
     windows = cut(total, config.window)
-    mel = np.zeros((config.mel.n_mels, total), dtype=np.float32)
-    prior = np.zeros_like(mel)
+    mel, prior = (take.store.zeros(config.mel.n_mels, total) for _ in range(2))
     rng = torch.Generator().manual_seed(take.seed)
     expected = take.way.steps * len(windows)
     for index, window in enumerate(windows):
@@ -165,7 +166,7 @@ def _joint(
     sheet: LeadSheet | None,
     total: int,
     tick: Tick,
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[Array, Array]:
     """All windows together: where they overlap, every denoiser call is their weighted mean."""
     config, model = take.config, take.model
     size = config.window.frames

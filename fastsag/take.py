@@ -16,6 +16,7 @@ from fastsag.config import Config
 from fastsag.diffusion.sampling import Way, way_of
 from fastsag.lead_sheet import LeadSheet
 from fastsag.levels import Mix
+from fastsag.spool import Array
 from fastsag.version import __version__
 from fastsag.windows import cut
 
@@ -41,20 +42,20 @@ class Settings:
 
 @dataclass(frozen=True)
 class Accompaniment:
-    """What `Accompanist.accompany` returns.
+    """What `Accompanist.accompany` returns; its arrays are those of the store that was asked for.
 
     accompaniment: (1, N) as it sounds in the mix. mix: (C, N), the original voice and the band.
     sample_rate: the input's, as is N. record: what was done, ready for JSON. voice_mel, prior,
     mel: (M, T) log units, for pictures.
     """
 
-    accompaniment: np.ndarray
-    mix: np.ndarray
+    accompaniment: Array
+    mix: Array
     sample_rate: int
     record: dict[str, Any]
     voice_mel: np.ndarray
-    prior: np.ndarray
-    mel: np.ndarray
+    prior: Array
+    mel: Array
     lead_sheet: LeadSheet | None
 
 

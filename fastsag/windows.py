@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fastsag.config import EDGE_FRAMES, WindowConfig
+from fastsag.spool import Array
 
 
 class Window(NamedTuple):
@@ -64,7 +65,7 @@ def tiles(total: int, size: int, overlap: int) -> list[Window]:
     ]
 
 
-def join(out: np.ndarray, part: np.ndarray, window: Window, fade: int) -> None:
+def join(out: Array, part: np.ndarray, window: Window, fade: int) -> None:
     """Write `part` (..., stop - start) into `out` (..., total), cross-fading into what is known.
 
     The fade is linear and covers the last `fade` known frames; before it the old frames stay.
@@ -73,7 +74,7 @@ def join(out: np.ndarray, part: np.ndarray, window: Window, fade: int) -> None:
     keep = window.known - fade
     middle = window.start + window.known
     if fade:
-        ramp = (np.arange(fade, dtype=out.dtype) + 0.5) / fade
+        ramp = (np.arange(fade, dtype=part.dtype) + 0.5) / fade
         old = out[..., middle - fade : middle]
         out[..., middle - fade : middle] = old * (1 - ramp) + part[..., keep : keep + fade] * ramp
     out[..., middle : window.stop] = part[..., window.known : window.stop - window.start]

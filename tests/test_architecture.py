@@ -26,6 +26,7 @@ LEVELS = {
         "nn",
         "mel",
         "audio",
+        "spool",
         "levels",
         "config",
         "chords",
@@ -74,7 +75,7 @@ ONLY = {
     # The pipeline, and what its inputs and outputs are made of: recordings, lead sheets, pictures.
     "app": {
         *("pipeline", "take", "fastsag", "errors", "version"),
-        *("audio", "lead_sheet", "notation", "chords", "plots", "mel"),
+        *("audio", "spool", "lead_sheet", "notation", "chords", "plots", "mel"),
     },
 }
 LOSSES_THIRD_PARTIES = {"torch"}

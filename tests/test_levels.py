@@ -16,7 +16,8 @@ from tests.test_audio import noise
 def test_rumble_is_taken_out_and_bass_stays(hertz, kept):
     time = np.arange(3 * 24_000) / 24_000
     tone = np.sin(2 * np.pi * hertz * time).astype(np.float32)[None]
-    left = levels.without_rumble(tone, 24_000)
+    parts = list(levels.without_rumble(np.split(tone, [7, 10_000], axis=1), 24_000))
+    left = np.concatenate(parts, axis=1)
     assert left.shape == tone.shape and left.dtype == np.float32
     assert np.abs(left[:, 24_000:]).max() == pytest.approx(kept, abs=0.03)
 

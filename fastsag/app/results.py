@@ -17,6 +17,7 @@ from fastsag import audio, notation
 from fastsag.app.problems import Problem
 from fastsag.errors import UserError
 from fastsag.lead_sheet import Hints, LeadSheet
+from fastsag.spool import Files, pieces
 from fastsag.take import Accompaniment
 
 PARTS = ("mix", "accompaniment", "voice")
@@ -104,7 +105,9 @@ def keep(taken: Accompaniment, folder: Path, record: dict[str, Any]) -> Result:
     audio.write(folder / "mix.flac", taken.mix, rate, "flac")
     audio.write(folder / "accompaniment.flac", taken.accompaniment, rate, "flac")
     # The voice as it sounds in the mix, so that the two parts add up to it.
-    audio.write(folder / "voice.flac", taken.mix - taken.accompaniment, rate, "flac")
+    parts = zip(pieces(taken.mix), pieces(taken.accompaniment), strict=True)
+    voice = Files(folder).keep(mix - band for mix, band in parts)
+    audio.write(folder / "voice.flac", voice, rate, "flac")
     audio.write_text(folder / RECORD, json.dumps(record, indent=2) + "\n")
     if taken.lead_sheet is not None:
         notation.write(taken.lead_sheet, folder / SHEET)

@@ -24,6 +24,7 @@ from fastsag.lead_sheet import Hints
 from fastsag.mel import band_centres
 from fastsag.pipeline import DEFAULT_LEVEL_DB, Accompanist
 from fastsag.plots import mel_panels
+from fastsag.spool import Files
 from fastsag.take import Accompaniment, Settings
 
 log = logging.getLogger(__name__)
@@ -175,8 +176,9 @@ class Service:
         order: Order,
         report: Report,
     ) -> Result:
+        store = Files(folder)
         try:
-            recording = audio.read(voice, longest_seconds=60 * self.limits.minutes)
+            recording = audio.read(voice, longest_seconds=60 * self.limits.minutes, store=store)
         except UserError as error:
             raise Problem("audio-unusable", _named(error, voice, name)) from None
         try:
@@ -186,6 +188,7 @@ class Service:
                 settings=order.settings,
                 level_db=order.level_db,
                 progress=report,
+                store=store,
             )
         except UserError as error:
             raise Problem("invalid-request", str(error).removeprefix("--")) from None

@@ -10,6 +10,7 @@ import numpy as np
 from fastsag import audio
 from fastsag.audio import Recording
 from fastsag.levels import mix
+from fastsag.spool import Array
 from fastsag.take import Stopwatch, common_record
 
 
@@ -20,8 +21,8 @@ class Result:
     sample_rate: the input's, as is N. record: what was done, ready for JSON.
     """
 
-    accompaniment: np.ndarray
-    mix: np.ndarray
+    accompaniment: Array
+    mix: Array
     sample_rate: int
     record: dict[str, Any]
 

@@ -10,19 +10,23 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import soundfile
 import torch
 
 from fastsag import audio
+from fastsag.audio import Recording
 from fastsag.benchmarks.rtf import clip
 from fastsag.benchmarks.timer import machine, peak_memory_mb
 from fastsag.errors import UserError
 from fastsag.pipeline import Accompanist
+from fastsag.spool import Files
 from fastsag.take import Settings
 
 LENGTHS = (10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1_200.0)  # seconds
@@ -41,7 +45,7 @@ def measure(
     threads: int | None = None,
     progress: Progress = lambda line: None,
 ) -> dict[str, Any]:
-    """Accompany a voice cut or repeated to each length; returns the record.
+    """Accompany a voice cut or repeated to each length, file to files; returns the record.
 
     Args:
         lengths: seconds, rising.
@@ -51,18 +55,22 @@ def measure(
         UserError: a process failed; its last line says why.
     """
     rows = []
+    sung = audio.read(voice)
     for seconds in sorted(lengths):
-        asked = {
-            "voice": str(voice),
-            "seconds": seconds,
-            "checkpoint": checkpoint,
-            "device": device,
-            "precision": precision,
-            "steps": steps,
-            "threads": threads,
-        }
-        command = [sys.executable, "-m", "fastsag.benchmarks.length", json.dumps(asked)]
-        run = subprocess.run(command, capture_output=True, text=True, check=False)
+        with tempfile.TemporaryDirectory() as folder:
+            part = clip(sung, seconds)
+            audio.write(Path(folder) / "voice.wav", part.samples, part.sample_rate, "wav")
+            asked = {
+                "folder": folder,
+                "seconds": seconds,
+                "checkpoint": checkpoint,
+                "device": device,
+                "precision": precision,
+                "steps": steps,
+                "threads": threads,
+            }
+            command = [sys.executable, "-m", "fastsag.benchmarks.length", json.dumps(asked)]
+            run = subprocess.run(command, capture_output=True, text=True, check=False)
         if run.returncode:
             lines = run.stderr.strip().splitlines() or [f"status {run.returncode}"]
             raise UserError(f"{seconds:g} s: the process failed ({lines[-1]})")
@@ -103,13 +111,13 @@ def report(record: dict[str, Any]) -> str:
         f"{record['checkpoint']}, {record['machine']['threads']} threads, "
         f"{record['machine']['processor']}; each length in a process of its own, after a warm-up",
         "",
-        "| audio s | s | RTF | peak MB | of it before the first sound | the recording itself |",
-        "|---|---|---|---|---|---|",
+        "| audio s | s | RTF | peak MB | of it before the first sound |",
+        "|---|---|---|---|---|",
     ]
     for row in record["rows"]:
         lines.append(
             f"| {row['audio_seconds']:g} | {row['seconds']:.2f} | {row['rtf']:.4f} "
-            f"| {row['peak_mb']:.0f} | {row['loaded_mb']:.0f} | {row['input_mb']:.1f} |"
+            f"| {row['peak_mb']:.0f} | {row['loaded_mb']:.0f} |"
         )
     lines += [
         "",
@@ -127,23 +135,32 @@ def _row(asked: dict[str, Any]) -> dict[str, Any]:
     accompanist = Accompanist.from_pretrained(
         asked["checkpoint"], asked["device"], asked["precision"]
     )
-    voice, settings = audio.read(Path(asked["voice"])), Settings(steps=asked["steps"])
-    accompanist.accompany(clip(voice, _WARM_UP_SECONDS), settings=settings)
-    recording = clip(voice, asked["seconds"])
+    folder, settings = Path(asked["folder"]), Settings(steps=asked["steps"])
+    accompanist.accompany(_beginning(folder / "voice.wav"), settings=settings)
     loaded = peak_memory_mb(accompanist.device)["process"]
     start = time.perf_counter()
-    result = accompanist.accompany(recording, settings=settings)
-    taken = time.perf_counter() - start
+    result = accompanist.accompany(folder / "voice.wav", settings=settings, store=Files(folder))
+    played = time.perf_counter()
+    for name, samples in (("band", result.accompaniment), ("mix", result.mix)):
+        audio.write(folder / f"{name}.wav", samples, result.sample_rate, "wav")
+    end = time.perf_counter()
+    taken = end - start
     return {
         "audio_seconds": asked["seconds"],
         "seconds": taken,
         "rtf": taken / asked["seconds"],
-        "stages": {k: v for k, v in result.record["seconds"].items() if k != "read"},
+        "stages": {**result.record["seconds"], "write": end - played},
         "loaded_mb": loaded,
         "peak_mb": peak_memory_mb(accompanist.device)["process"],
-        "input_mb": recording.samples.nbytes / 1e6,
         "machine": machine(accompanist.device),
     }
+
+
+def _beginning(path: Path) -> Recording:
+    """What warms up."""
+    with soundfile.SoundFile(path) as file:
+        block = file.read(int(_WARM_UP_SECONDS * file.samplerate), "float32", always_2d=True)
+        return Recording(block.T, file.samplerate)
 
 
 if __name__ == "__main__":

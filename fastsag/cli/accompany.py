@@ -196,12 +196,18 @@ def _run(
 ) -> None:
     """One take: generate, write, say what was written."""
     from fastsag import audio, notation
+    from fastsag.spool import Files
 
     source: Any = voices.of(job.source) if voices else job.source
     truth = _reference_mel(accompanist, reference) if job.picture and reference else None
     with outputs.bar(job.source.name) as progress:
         result = accompanist.accompany(
-            source, lead_sheet=hints, settings=settings, level_db=level, progress=progress
+            source,
+            lead_sheet=hints,
+            settings=settings,
+            level_db=level,
+            progress=progress,
+            store=Files(job.record.parent),
         )
     more: dict[Path, Callable[[Path], None]] = {}
     if job.picture:

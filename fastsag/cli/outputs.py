@@ -11,10 +11,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from fastsag.errors import UserError
+from fastsag.spool import Array
 
 
 class Format(StrEnum):
@@ -104,9 +104,9 @@ class Take(Protocol):
     """What a system returns for one voice: see `fastsag.take.Accompaniment`."""
 
     @property
-    def accompaniment(self) -> np.ndarray: ...
+    def accompaniment(self) -> Array: ...
     @property
-    def mix(self) -> np.ndarray: ...
+    def mix(self) -> Array: ...
     @property
     def sample_rate(self) -> int: ...
     @property

@@ -121,7 +121,7 @@ def separate(recording: Recording, separator: Separate, seed: int) -> tuple[np.n
     Raises:
         UserError: the separator gave something else.
     """
-    mix = resample(stereo(recording.samples), recording.sample_rate, RATE)
+    mix = resample(stereo(np.asarray(recording.samples)), recording.sample_rate, RATE)
     voice, band = separator(mix, seed)
     for part in (voice, band):
         if part.shape != mix.shape or not np.isfinite(part).all():

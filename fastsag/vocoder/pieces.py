@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from fastsag.config import MelConfig
+from fastsag.spool import Array, Memory, Store
 from fastsag.vocoder.spectral import PhaseClock
 from fastsag.windows import join, spans
 
@@ -19,9 +19,14 @@ Tick = Callable[[int, int], None]  # pieces done, pieces in all
 
 
 def waveform(
-    vocoder: Callable[..., Tensor], mel: np.ndarray, config: MelConfig, clocked: bool, tick: Tick
-) -> np.ndarray:
-    """Log-unit mel (M, T) -> samples (T * hop,).
+    vocoder: Callable[..., Tensor],
+    mel: Array,
+    config: MelConfig,
+    clocked: bool,
+    tick: Tick,
+    store: Store | None = None,
+) -> Array:
+    """Log-unit mel (M, T) -> samples (1, T * hop).
 
     Args:
         vocoder: log mel (1, M, t) -> samples (1, t * hop).
@@ -29,9 +34,10 @@ def waveform(
         config: its contract.
         clocked: the vocoder takes a `PhaseClock`; without one, every piece begins at phase 0.
         tick: told of each piece.
+        store: makes the array of the samples; None: `Memory`.
     """
     hop, total = config.hop_length, mel.shape[1]
-    out = np.zeros(total * hop, dtype=np.float32)
+    out = (store or Memory()).zeros(1, total * hop)
     windows = spans(total, int(PIECE_SECONDS * config.frame_rate), 2 * MARGIN_FRAMES)
     clock = PhaseClock() if clocked else None
     for index, window in enumerate(windows):
@@ -40,10 +46,10 @@ def waveform(
         if clock is not None:
             clock.piece(window.start, window.stop - MARGIN_FRAMES)
             time = {"clock": clock}
-        samples = vocoder(part, **time)[0].float().cpu().numpy()
+        samples = vocoder(part, **time).float().cpu().numpy()
         half = MARGIN_FRAMES if window.known else 0
         trimmed = window._replace(start=window.start + half, known=window.known - half)
         in_samples = type(window)(*(edge * hop for edge in trimmed))
-        join(out, samples[half * hop :], in_samples, 8 * hop)
+        join(out, samples[:, half * hop :], in_samples, 8 * hop)
         tick(index + 1, len(windows))
     return out

@@ -11,6 +11,7 @@ from fastsag.conditioning.encoders.contract import SemanticEncoder
 from fastsag.conditioning.encoders.melodic import MelodicEncoder
 from fastsag.conditioning.encoders.mert import MertEncoder
 from fastsag.config import MelodicConfig, MertConfig
+from fastsag.spool import Array
 
 __all__ = ["SemanticEncoder", "build_encoder", "encode"]
 
@@ -27,21 +28,19 @@ def build_encoder(config: MelodicConfig | MertConfig) -> SemanticEncoder:
 
 
 @torch.inference_mode()
-def encode(
-    encoder: SemanticEncoder, samples: np.ndarray, device: torch.device | None = None
-) -> Tensor:
-    """Prepared samples (N,) of any length -> semantics (S, D), piece by piece.
+def encode(encoder: SemanticEncoder, samples: Array, device: torch.device | None = None) -> Tensor:
+    """Prepared samples, (N,) or (1, N), of any length -> semantics (S, D), piece by piece.
 
     Frame s describes the time from s to s + 1 over `rate_hz`. With an encoder of fixed pieces S is
     a whole number of pieces: the rest of the last one is silence, as in its training.
     """
     hop, piece, margin = encoder.hop_length, encoder.piece, encoder.margin
-    frames = -(-len(samples) // hop)
+    frames = -(-samples.shape[-1] // hop)
     parts = []
     for first in range(0, frames, piece):
         last = first + piece if encoder.fixed else min(first + piece, frames)
         start, stop = max(0, first - margin), last + margin
-        wave = samples[start * hop : stop * hop]
+        wave = samples[..., start * hop : stop * hop].reshape(-1)
         wave = np.pad(wave, (0, max(0, (last - start) * hop - len(wave))))
         part = encoder(torch.from_numpy(wave).unsqueeze(0).to(device))[0]
         part = part[first - start : last - start]

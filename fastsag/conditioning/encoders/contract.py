@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from torch import nn
 
+from fastsag.spool import Array
+
 
 class SemanticEncoder(nn.Module):
     """Waveform (B, N) at `sample_rate` Hz -> features (B, S, D) at `rate_hz` frames a second.
@@ -33,4 +35,9 @@ class SemanticEncoder(nn.Module):
 
     def prepare(self, samples: np.ndarray) -> np.ndarray:
         """Samples (N,) of a recording at the level that the encoder expects."""
+        gain, offset = self.level(samples[None])
+        return samples * np.float32(gain) + np.float32(offset)
+
+    def level(self, samples: Array) -> tuple[float, float]:
+        """Gain and offset that bring samples (1, N) of a recording to that level."""
         raise NotImplementedError

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fastsag.conditioning.encoders.contract import SemanticEncoder
+from fastsag.spool import Array
 
 BINS_PER_OCTAVE = 36
 CHROMA = slice(0, BINS_PER_OCTAVE)
@@ -26,6 +27,7 @@ _HARMONICS = 8
 _HARMONIC_DECAY = 0.8
 _FLOOR_DB = -60.0
 _SHORTEST_NOTE_SECONDS = 0.12
+_FRAMES = 256  # of a level, measured at once
 _N_FFT_PITCH = 4096  # 5.9 Hz bins: semitones of a bass voice stay apart with their harmonics
 _N_FFT_ONSET = 1024
 _ONSET_BANDS = 24
@@ -61,9 +63,9 @@ class MelodicEncoder(SemanticEncoder):
         for name, value in constants.items():
             self.register_buffer(name, value, persistent=False)
 
-    def prepare(self, samples: np.ndarray) -> np.ndarray:
-        """Samples (N,) at `REFERENCE_DBFS` over their sounding parts."""
-        return samples * np.float32(level_gain(samples, self.sample_rate))
+    def level(self, samples: Array) -> tuple[float, float]:
+        """What brings samples (1, N) to `REFERENCE_DBFS` over their sounding parts."""
+        return level_gain(samples, self.sample_rate), 0.0
 
     @torch.no_grad()
     def forward(self, wave: Tensor) -> Tensor:
@@ -133,18 +135,19 @@ def sung_until(semantics: Tensor, rate_hz: float) -> float | None:
     return float((inside[-1] + shortest) / rate_hz) if len(inside) else None
 
 
-def level_gain(samples: np.ndarray, sample_rate: int) -> float:
-    """Gain that brings the sounding parts of `samples` (N,) to `REFERENCE_DBFS`.
+def level_gain(samples: Array, sample_rate: int) -> float:
+    """Gain that brings the sounding parts of `samples`, (N,) or (1, N), to `REFERENCE_DBFS`.
 
     Frames of 50 ms within 30 dB of the 95th percentile count as sounding.
     """
     frame = max(1, int(0.05 * sample_rate))
-    count = len(samples) // frame
-    if count == 0:
-        power = np.array([np.mean(np.square(samples, dtype=np.float64))])
-    else:
-        framed = samples[: count * frame].reshape(count, frame)
-        power = np.einsum("ij,ij->i", framed, framed, dtype=np.float64) / frame
+    frame = min(frame, max(1, samples.shape[-1]))
+    whole = samples.shape[-1] // frame * frame
+    powers = []
+    for start in range(0, whole, _FRAMES * frame):
+        framed = samples[..., start : min(start + _FRAMES * frame, whole)].reshape(-1, frame)
+        powers.append(np.einsum("ij,ij->i", framed, framed, dtype=np.float64) / frame)
+    power = np.concatenate(powers)
     loud = power[power >= 1e-3 * np.percentile(power, 95)]
     return float(10 ** (REFERENCE_DBFS / 20) / np.sqrt(max(loud.mean(), 1e-12)))
 

@@ -10,14 +10,14 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from fastsag import hub, published
 from fastsag.conditioning.encoders.contract import SemanticEncoder
 from fastsag.errors import UserError, require
-from fastsag.levels import min_max
+from fastsag.levels import min_max_level
+from fastsag.spool import Array
 
 CONFIG, WEIGHTS = "config.json", ("model.safetensors", "pytorch_model.bin")
 _UNUSED = "masked_spec_embed"  # embedding of masked frames: pretraining alone
@@ -59,9 +59,9 @@ class MertEncoder(SemanticEncoder):
         self.size = int(self.hubert.config.hidden_size)
         self.wave = wave
 
-    def prepare(self, samples: np.ndarray) -> np.ndarray:
-        """Samples (N,) as they are, or scaled to -0.8..0.8."""
-        return min_max(samples) if self.wave == "min_max" else samples
+    def level(self, samples: Array) -> tuple[float, float]:
+        """What scales samples (1, N) to -0.8..0.8, or leaves them."""
+        return min_max_level(samples) if self.wave == "min_max" else (1.0, 0.0)
 
     @torch.no_grad()
     def forward(self, wave: Tensor) -> Tensor:
