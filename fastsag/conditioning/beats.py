@@ -1,8 +1,4 @@
-"""Beats and bar lines from the planner's phasors.
-
-The beat phasor of a song at constant tempo is a complex exponential, so its tempo is a Fourier
-peak and its phase the angle there; what remains after demodulation is how the singer drifts.
-"""
+"""Beats and bar lines from the planner's phasors, what is known already, and where notes begin."""
 
 from __future__ import annotations
 
@@ -12,10 +8,10 @@ import numpy as np
 
 from fastsag.chords import key_name
 from fastsag.conditioning.planner import METRES
+from fastsag.conditioning.tempo import BPM_RANGE, count_beats
 from fastsag.lead_sheet import Hints, LeadSheet
 
-BPM_RANGE = (72.0, 190.0)  # slower songs are counted twice as fast, as the planner learned
-_DRIFT_SECONDS = 6.0  # smoothing of the deviation from constant tempo
+_ENDS = 24  # tokens, two seconds, that tell the tempo before and behind what is heard
 _NUDGES = np.arange(-20, 21) * 0.005  # seconds by which beats may move to where notes begin
 _EXPECTED_NUDGE, _NUDGE_SPREAD = 0.01, 0.06  # seconds
 _LEAST_BEATS = 8  # to judge it by
@@ -90,34 +86,22 @@ def _phase_at(phasor: np.ndarray, rate_hz: float, bpm: float) -> tuple[float, fl
 
 
 def beat_times(phasor: np.ndarray, rate_hz: float, duration: float) -> tuple[np.ndarray, float]:
-    """Beat times covering 0..duration from the beat phasor (L,), and a confidence in 0..1.
-
-    One tempo explains the whole; the smoothed phase left over bends it where the singer drifts.
-    """
-    size = 1 << int(np.ceil(np.log2(max(len(phasor) * 4, rate_hz * 600))))
-    spectrum = np.abs(np.fft.fft(phasor, size))
-    frequency = np.fft.fftfreq(size, 1 / rate_hz)
-    allowed = (frequency * 60 >= BPM_RANGE[0]) & (frequency * 60 <= BPM_RANGE[1])
-    tempo_hz = frequency[np.argmax(np.where(allowed, spectrum, -1))]
+    """Beat times from 0 to just past `duration` from the beat phasor (L,), and a confidence."""
+    turns, fit = count_beats(phasor, rate_hz)
     times = (np.arange(len(phasor)) + 0.5) / rate_hz
-    residual = phasor * np.exp(-2j * np.pi * tempo_hz * times)
-    from scipy.ndimage import gaussian_filter1d  # slow to import
+    start, end = _speed(turns[:_ENDS], rate_hz), _speed(turns[-_ENDS:], rate_hz)
+    grid = np.arange(0.0, duration + 2 / end, 0.01)
+    passed = np.interp(grid, times, turns)
+    passed += start * np.minimum(grid - times[0], 0) + end * np.maximum(grid - times[-1], 0)
+    passed = np.maximum.accumulate(passed + 1e-9 * np.arange(len(passed)))
+    beats = np.interp(np.arange(np.ceil(passed[0]), np.ceil(passed[-1])), passed, grid)
+    return beats[: max(2, int(np.searchsorted(beats, duration)) + 1)], fit
 
-    drift = gaussian_filter1d(residual.real, _DRIFT_SECONDS * rate_hz, mode="nearest")
-    drift = drift + 1j * gaussian_filter1d(residual.imag, _DRIFT_SECONDS * rate_hz, mode="nearest")
-    phase = np.unwrap(np.angle(drift)) / (2 * np.pi)
-    confidence = float(np.abs(drift).mean())
-    return _invert(times, tempo_hz, phase, duration), min(1.0, confidence)
 
-
-def _invert(times: np.ndarray, tempo_hz: float, phase: np.ndarray, duration: float) -> np.ndarray:
-    """Times from 0 to just past `duration` at which tempo_hz * t + phase(t) is an integer."""
-    grid = np.arange(0.0, duration + 2 / tempo_hz, 0.01)
-    turns = tempo_hz * grid + np.interp(grid, times, phase)
-    turns = np.maximum.accumulate(turns + 1e-9 * np.arange(len(turns)))
-    numbers = np.arange(np.ceil(turns[0]), np.ceil(turns[-1]))
-    beats = np.interp(numbers, turns, grid)
-    return beats[: max(2, int(np.searchsorted(beats, duration)) + 1)]
+def _speed(turns: np.ndarray, rate_hz: float) -> float:
+    """Beats a second, on the average of a stretch; never as slow as no music is."""
+    passed = float(turns[-1] - turns[0]) * rate_hz / max(1, len(turns) - 1)
+    return max(passed, BPM_RANGE[0] / 120)
 
 
 def bar_lines(
