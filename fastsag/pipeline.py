@@ -192,6 +192,7 @@ class Accompanist:
         if abs(cents) < _HEARD_CENTS:
             cents = 0.0
         if cents:
+            del semantics
             semantics = self.semantics(self.prepare(recording, cents, store))
         stretch = _stretch(cents)
         sheet = self.plan(semantics, hints.stretched(stretch), seed)

@@ -36,14 +36,18 @@ def encode(encoder: SemanticEncoder, samples: Array, device: torch.device | None
     """
     hop, piece, margin = encoder.hop_length, encoder.piece, encoder.margin
     frames = -(-samples.shape[-1] // hop)
-    parts = []
+    total = -(-frames // piece) * piece if encoder.fixed else frames
+    whole: Tensor | None = None
     for first in range(0, frames, piece):
-        last = first + piece if encoder.fixed else min(first + piece, frames)
+        last = min(first + piece, total)
         start, stop = max(0, first - margin), last + margin
         wave = samples[..., start * hop : stop * hop].reshape(-1)
         wave = np.pad(wave, (0, max(0, (last - start) * hop - len(wave))))
         part = encoder(torch.from_numpy(wave).unsqueeze(0).to(device))[0]
         part = part[first - start : last - start]
         missing = last - first - len(part)
-        parts.append(F.pad(part.T, (0, missing), mode="replicate").T if missing else part)
-    return torch.cat(parts)
+        if whole is None:
+            whole = part.new_empty(total, part.shape[1])
+        whole[first:last] = F.pad(part.T, (0, missing), mode="replicate").T if missing else part
+    assert whole is not None, "no samples"
+    return whole
