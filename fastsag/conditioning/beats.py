@@ -11,6 +11,7 @@ from fastsag.conditioning.planner import METRES
 from fastsag.conditioning.tempo import BPM_RANGE, count_beats
 from fastsag.lead_sheet import Hints, LeadSheet
 
+_RARER_THREE = 0.03  # by how much three beats a bar must fit better: songs in four are many more
 _ENDS = 24  # tokens, two seconds, that tell the tempo before and behind what is heard
 _NUDGES = np.arange(-20, 21) * 0.005  # seconds by which beats may move to where notes begin
 _EXPECTED_NUDGE, _NUDGE_SPREAD = 0.01, 0.06  # seconds
@@ -117,7 +118,7 @@ def bar_lines(
         for offset in range(beats_per_bar):
             expected = np.exp(-2j * np.pi * (position - offset) / beats_per_bar)
             scores[beats_per_bar, offset] = float((bars[:, column] * expected).real.mean())
-    best = max(scores, key=lambda choice: scores[choice])
+    best = max(scores, key=lambda choice: scores[choice] - (choice[0] == 3) * _RARER_THREE)
     return *best, float(np.clip(scores[best], 0, 1))
 
 

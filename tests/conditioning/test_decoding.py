@@ -8,7 +8,7 @@ import torch
 
 from fastsag.chords import CHORDS, chord_index, key_index
 from fastsag.conditioning import decoding
-from fastsag.conditioning.beats import Onsets, beat_times, covering
+from fastsag.conditioning.beats import Onsets, bar_lines, beat_times, covering
 from fastsag.conditioning.decoding import choose_chords, choose_style, decode
 from fastsag.conditioning.planner import METRES, PlanFrames
 from fastsag.lead_sheet import STYLES, Hints
@@ -56,6 +56,15 @@ def test_decodes_the_true_song(bpm, metre):
         label for time, label in sheet.chord_times() if first - 0.1 < time < seconds - bar / 2
     ]
     assert played == chords[: len(played)] and len(played) >= 11
+
+
+def test_bars_that_fit_three_and_four_alike_have_four():
+    times = (np.arange(700) + 0.5) / RATE
+    beats = np.arange(0, 31, 0.5)
+    bars = np.exp(-2j * np.pi * times[:, None] / 0.5 / np.array(METRES)).conj()
+    for three, metre in ((1.0, 4), (1.02, 4), (1.05, 3)):
+        assert bar_lines(bars * np.array([three, 1.0]), times, beats)[0] == metre
+    assert bar_lines(bars, times, beats, 3)[0] == 3
 
 
 def test_beats_follow_a_singer_who_drifts():
