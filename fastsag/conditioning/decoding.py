@@ -7,6 +7,7 @@ import numpy as np
 from fastsag.chords import CHORDS, NO_CHORD, chord_index, chord_tones, key_index, key_name, moved
 from fastsag.conditioning.beats import Onsets, bar_lines, find_beats
 from fastsag.conditioning.planner import PlanFrames
+from fastsag.conditioning.viterbi import best_path
 from fastsag.lead_sheet import STYLES, Hints, LeadSheet
 
 _LATE_SECONDS = 0.2  # by which a last note may sound over the bar line
@@ -163,24 +164,10 @@ def choose_chords(
     if progressions is not None:
         in_c = [moved(index, -key) for index in range(len(CHORDS))]
         transition = _PROGRESSION_WEIGHT * progressions[key // 12][np.ix_(in_c, in_c)]
-    return _viterbi(emission, transition)
-
-
-def _viterbi(emission: np.ndarray, transition: np.ndarray) -> tuple[list[int], float]:
-    """Best path, and the mean emission probability along it."""
-    score = emission[0]
-    back = np.zeros(emission.shape, dtype=int)
-    for step in range(1, len(emission)):
-        options = score[:, None] + transition
-        back[step] = options.argmax(0)
-        score = options.max(0) + emission[step]
-    path = [int(score.argmax())]
-    for step in range(len(emission) - 1, 0, -1):
-        path.append(int(back[step, path[-1]]))
-    path.reverse()
+    path = best_path(emission, transition)
     probabilities = np.exp(emission - emission.max(1, keepdims=True))
     probabilities /= probabilities.sum(1, keepdims=True)
-    return path, float(probabilities[np.arange(len(path)), path].mean())
+    return path.tolist(), float(probabilities[np.arange(len(path)), path].mean())
 
 
 def _complex(pairs: object) -> np.ndarray:

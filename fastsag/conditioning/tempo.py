@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from fastsag.conditioning.viterbi import best_path
+
 BPM_RANGE = (72.0, 190.0)  # slower songs are counted twice as fast, as the planner learned
 _STEADY_SECONDS, _BENDING_SECONDS = 14.0, 4.0  # smoothing of what remains after demodulation
 _CLEARLY = 0.15  # by how much better a bending tempo must fit, of 1
@@ -57,24 +59,11 @@ def bending_tempo(phasor: np.ndarray, rate_hz: float) -> np.ndarray:
         heard = padded[around]
         shape = kernel[:, : len(heard)]
         strength[row] = np.abs(shape @ heard) / (window[: len(heard)] @ inside[around] + 1e-9)
-    path = np.log(tempos[_stiff_path(strength, np.log(tempos), hop / rate_hz)])
+    seconds, places = hop / rate_hz, np.log(tempos)
+    change = (places[:, None] - places[None]) / seconds
+    path = places[best_path(strength, -_STIFFNESS * change**2 * seconds)]
     everywhere = np.interp(np.arange(len(phasor)), centres, path)
     return np.exp(gaussian_filter1d(everywhere, 2 * rate_hz, mode="nearest"))
-
-
-def _stiff_path(strength: np.ndarray, places: np.ndarray, seconds: float) -> np.ndarray:
-    """Columns of the strongest path through (steps, columns); bending costs its square."""
-    cost = _STIFFNESS * ((places[:, None] - places[None]) / seconds) ** 2 * seconds
-    score = strength[0]
-    back = np.zeros(strength.shape, dtype=int)
-    for step in range(1, len(strength)):
-        options = score[:, None] - cost
-        back[step] = options.argmax(0)
-        score = options.max(0) + strength[step]
-    path = [int(score.argmax())]
-    for step in range(len(strength) - 1, 0, -1):
-        path.append(int(back[step, path[-1]]))
-    return np.array(path[::-1])
 
 
 def _followed(
