@@ -204,6 +204,7 @@ class LossConfig(Strict):
     prior_kind: Literal["l2", "gaussian"] = "l2"
     diffusion_weighting: Literal["edm", "none"] = "edm"
     count_padding: bool = False  # the diffusion loss divides by padded frames too
+    bass: float = 1.0  # weight of the bands up to 150 Hz against the others'
 
 
 class VocosConfig(Strict):

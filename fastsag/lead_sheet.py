@@ -63,6 +63,16 @@ class LeadSheet:
         """Median tempo in beats per minute."""
         return float(60.0 / np.median(np.diff(self.beats)))
 
+    @property
+    def ending(self) -> float | None:
+        """Seconds at which the band has ended: where bars without a chord follow; else None."""
+        sounding = [bar for bar, entry in enumerate(self.chords) if entry != NO_CHORD]
+        if not sounding or sounding[-1] == len(self.chords) - 1:
+            return None
+        beat = self.first_downbeat + sounding[-1] * self.beats_per_bar
+        last = len(self.beats) - 1
+        return float(np.interp(beat, np.arange(last + 1), self.beats)) if beat <= last else None
+
     def bar_of_beat(self, beat: np.ndarray) -> np.ndarray:
         """Index into `chords` of fractional beat positions."""
         bars = np.floor((beat - self.first_downbeat) / self.beats_per_bar).astype(int) + 1

@@ -131,7 +131,7 @@ def mix(
 
     Args:
         voice: (C, N), kept in all its channels up to one gain common to voice and band.
-        accompaniment: (1, N), goes to every channel alike.
+        accompaniment: (1, N) or longer, goes to every channel alike.
         rate: Hz.
         level_db: loudness of the band minus that of the voice.
         store: makes the arrays of the result; None: `Memory`.
@@ -147,7 +147,9 @@ def mix(
         gain_db = voice_lufs + level_db - band_lufs - spread_db
     band = _scale(accompaniment, 10 ** (gain_db / 20), store.zeros(*accompaniment.shape))
     del accompaniment  # an hour of audio: free it before the mix is made, if nobody else holds it
-    samples = store.zeros(*voice.shape)
+    samples = store.zeros(len(voice), band.shape[1])
+    for part in slices(samples):
+        samples[:, part] = band[:, part]
     for part in slices(voice):
         samples[:, part] = voice[:, part] + band[:, part]
     peak = max(_peak(samples), _peak(band))

@@ -43,6 +43,7 @@ def diffusion_loss(
     mask: Tensor | None = None,
     weighting: Literal["edm", "none"] = "edm",
     count_padding: bool = False,
+    bands: Tensor | None = None,
 ) -> Tensor:
     """Error of the denoised mel against the mel, both (B, M, T), at levels sigma (B,) (Eq. 11).
 
@@ -50,11 +51,14 @@ def diffusion_loss(
         weighting: "none" is Eq. 11 as printed; "edm" multiplies by 1 / c_out^2 of Karras et al.,
             (sigma^2 + sigma_data^2) / (sigma sigma_data)^2, as the authors do.
         count_padding: divide by all frames, as the authors do, instead of the real ones.
+        bands: weights (M,) of the mel bands, 1 on the average; None: all 1, as in the paper.
     """
     error = (denoised - target).square()
     if weighting == "edm":
         weight = (sigma**2 + sigma_data**2) / (sigma * sigma_data) ** 2
         error = weight[:, None, None] * error
+    if bands is not None:
+        error = bands[:, None] * error
     if count_padding and mask is not None:
         return (error * mask).mean()
     return _masked_mean(error, mask)

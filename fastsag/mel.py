@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 from fastsag.config import MelConfig
 
+BASS_HZ = 150.0  # below lie the lowest two octaves of a bass
+
 
 class LogMel(nn.Module):
     """Waveform (B, N) -> natural-log magnitude spectrogram (B, M, T), T = N // hop.
@@ -84,6 +86,16 @@ def silence(config: MelConfig) -> float:
 def band_centres(config: MelConfig) -> np.ndarray:
     """Centre frequency in Hz of each band, shape (M,)."""
     return band_edges(config)[1:-1]
+
+
+def band_weights(config: MelConfig, bass: float) -> Tensor:
+    """Weights (M,), 1 on the average, in which bands up to `BASS_HZ` count `bass` times as much.
+
+    A bass note is told from its neighbour by a few dB between two of them.
+    """
+    low = torch.from_numpy(band_centres(config) <= BASS_HZ)
+    weights = torch.where(low, bass, 1.0)
+    return weights / weights.mean()
 
 
 def band_edges(config: MelConfig) -> np.ndarray:

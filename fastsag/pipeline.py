@@ -24,7 +24,7 @@ from fastsag.audio import Recording
 from fastsag.conditioning.beats import Onsets
 from fastsag.conditioning.decoding import decode
 from fastsag.conditioning.encoders import build_encoder, encode
-from fastsag.conditioning.encoders.melodic import ONSET, MelodicEncoder, sung_until, tuning
+from fastsag.conditioning.encoders.melodic import ONSET, MelodicEncoder, last_note, tuning
 from fastsag.config import Config
 from fastsag.diffusion.precond import EDMDenoiser
 from fastsag.errors import UserError
@@ -44,6 +44,8 @@ DEFAULT_LEVEL_DB = -3.0  # the band against the voice, in LU
 _PICTURE_SECONDS = 60
 _HEARD_CENTS = 4.0  # a band that is less out of tune sounds in tune
 _SURE_TUNING = 0.15  # below, a voice has no tuning: it speaks, or slides
+_ENDING_SECONDS = 12.0  # at most, behind a recording, for the bars in which a band ends
+_RING_SECONDS = 1.5  # that its last chord rings
 _GPU_BATCH = 4  # windows denoised at once
 
 
@@ -147,11 +149,16 @@ class Accompanist:
 
     @torch.inference_mode()
     def plan(
-        self, semantics: Tensor, hints: Hints | None = None, seed: int = 0
+        self,
+        semantics: Tensor,
+        hints: Hints | None = None,
+        seed: int = 0,
+        ending: bool = False,
     ) -> LeadSheet | None:
         """Semantics (S, D) -> the lead sheet that the band will play; None without a planner.
 
         What `hints` say is kept, the rest is estimated; of the styles that suit, `seed` takes one.
+        With `ending` it may be longer than the semantics, by a few bars.
 
         Raises:
             UserError: unknown style.
@@ -167,12 +174,13 @@ class Accompanist:
         frames = planner.plan_frames(padded, self.config.planner.window)
         duration = len(semantics) / self.encoder.rate_hz
         rate_hz = self.encoder.rate_hz / planner.patch
-        until = onsets = None
+        last = onsets = None
         if isinstance(self.encoder, MelodicEncoder):
-            until = sung_until(semantics, self.encoder.rate_hz)
+            last = last_note(semantics, self.encoder.rate_hz)
             onsets = Onsets(semantics[:, ONSET].cpu().numpy(), self.encoder.rate_hz)
         progressions = planner.progressions.cpu().numpy()
-        return decode(frames, rate_hz, duration, hints, progressions, until, seed, onsets)
+        beyond = _ENDING_SECONDS if ending and last else 0.0
+        return decode(frames, rate_hz, duration, hints, progressions, last, seed, onsets, beyond)
 
     def listen(
         self,
@@ -180,8 +188,9 @@ class Accompanist:
         hints: Hints | None = None,
         seed: int = 0,
         store: Store | None = None,
+        ending: bool = False,
     ) -> tuple[Tensor, LeadSheet | None, float]:
-        """A recording -> semantics, lead sheet and tuning in cents.
+        """A recording -> semantics, lead sheet (see `plan`) and tuning in cents.
 
         The semantics are those of the singer brought to A440; the lead sheet's times are those of
         the recording.
@@ -195,7 +204,7 @@ class Accompanist:
             del semantics
             semantics = self.semantics(self.prepare(recording, cents, store))
         stretch = _stretch(cents)
-        sheet = self.plan(semantics, hints.stretched(stretch), seed)
+        sheet = self.plan(semantics, hints.stretched(stretch), seed, ending)
         if sheet is not None:
             sheet = dataclasses.replace(sheet.stretched(1 / stretch), tuning=cents)
         return semantics, sheet, cents
@@ -310,9 +319,16 @@ class Accompanist:
             semantics = self.semantics(self.prepare(recording, cents, store))
         else:
             chosen = Hints(style=settings.style).over(lead_sheet or Hints())
-            semantics, sheet, cents = self.listen(recording, chosen, settings.seed, store)
+            semantics, sheet, cents = self.listen(
+                recording, chosen, settings.seed, store, settings.ending
+            )
         watch.lap("plan")
         rate, count = recording.sample_rate, recording.samples.shape[1]
+        if settings.ending and sheet and sheet.ending:
+            silent = math.ceil((sheet.ending + _RING_SECONDS) * rate) - count
+            count += max(0, silent)
+            lasting = math.ceil(max(0, silent) / rate * _stretch(cents) * self.encoder.rate_hz)
+            semantics = torch.nn.functional.pad(semantics, (0, 0, 0, lasting))
         frames = math.ceil(count / rate * _stretch(cents) * self.config.mel.frame_rate)
         played = sheet and sheet.stretched(_stretch(cents))
         heard = None

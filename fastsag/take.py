@@ -26,7 +26,8 @@ class Settings:
     """How to generate. None takes the checkpoint's default.
 
     sampler: name in `SAMPLERS`, or "distilled". steps: sampler steps. guidance: 1 is none. seed: of
-    noise and style. style: one of `STYLES`; None: the seed takes one that suits the voice.
+    noise and style. style: one of `STYLES`; None: the seed takes one that suits the voice. ending:
+    the band may end behind the recording.
     """
 
     sampler: str | None = None
@@ -34,6 +35,7 @@ class Settings:
     guidance: float | None = None
     seed: int = 0
     style: str | None = None
+    ending: bool = False
 
     def way(self, config: Config) -> Way:
         """Sampler, steps and guidance under a checkpoint's configuration; see `way_of`."""
@@ -45,8 +47,8 @@ class Accompaniment:
     """What `Accompanist.accompany` returns; its arrays are those of the store that was asked for.
 
     accompaniment: (1, N) as it sounds in the mix. mix: (C, N), the original voice and the band.
-    sample_rate: the input's, as is N. record: what was done, ready for JSON. voice_mel, prior,
-    mel: (M, T) log units, for pictures.
+    sample_rate: the input's, as is N, unless the band ends behind it. record: what was done, ready
+    for JSON. voice_mel, prior, mel: (M, T) log units, for pictures.
     """
 
     accompaniment: Array

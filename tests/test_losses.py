@@ -6,7 +6,9 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from fastsag.config import MelConfig
 from fastsag.losses import diffusion_loss, noise_levels, prior_loss, semantic_loss, total
+from fastsag.mel import band_centres, band_weights
 from tests.golden.weights import mask_of
 
 
@@ -55,3 +57,20 @@ def test_total_is_the_weighted_sum() -> None:
     assert total(terms, {"semantic": 3.0, "prior": 0.5}).item() == 4.0
     with pytest.raises(ValueError, match="do not match"):
         total(terms, {"semantic": 1.0})
+
+
+def test_bass_bands_can_count_more() -> None:
+    config = MelConfig(sample_rate=24_000, n_fft=2048, win_length=2048, scale="low_linear")
+    bands = band_weights(config, 4.0)
+    low = torch.from_numpy(band_centres(config) <= 150)
+    assert bands.mean().item() == pytest.approx(1) and low.sum() == 12
+    assert_close(bands[low], 4 * bands[~low].max().expand(12))
+    assert_close(band_weights(config, 1.0), torch.ones(config.n_mels))
+    target = torch.zeros(1, config.n_mels, 5)
+    wrong = {name: torch.where(part[:, None], 1.0, target) for name, part in zip("bt", (low, ~low))}
+    sigma = torch.ones(1)
+    bass, treble = (
+        diffusion_loss(wrong[name], target, sigma, weighting="none", bands=bands) for name in "bt"
+    )
+    assert_close(bass / low.sum(), 4 * treble / (~low).sum())
+    assert_close(bass + treble, torch.tensor(1.0))

@@ -1,5 +1,6 @@
 """The ladder with a tiny untrained model: shapes, lengths, determinism, windows."""
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +46,21 @@ def test_output_has_the_inputs_rate_and_count(accompanist, seconds, rate, channe
     assert result.accompaniment.shape == (1, source.samples.shape[1])
     assert result.sample_rate == rate
     assert np.isfinite(result.mix).all() and np.abs(result.mix).max() <= 1
+
+
+def test_a_band_may_end_behind_the_voice(accompanist):
+    source = voice(3.3, 44_100, 2)
+    ended = accompanist.accompany(source, settings=Settings(ending=True), lead_sheet=Hints(bpm=90))
+    count = source.samples.shape[1]
+    expected = (ended.lead_sheet.ending + 1.5) * 44_100
+    assert count < ended.mix.shape[1] == pytest.approx(expected, abs=1)
+    assert ended.mix.shape[0] == 2 and ended.accompaniment.shape == (1, ended.mix.shape[1])
+    common = 10 ** (ended.record["loudness"]["common_gain_db"] / 20)
+    left = ended.mix - ended.accompaniment
+    np.testing.assert_allclose(left[:, :count], source.samples * common, atol=2e-3)
+    assert np.abs(left[:, count:]).max() == 0
+    frames = ended.mix.shape[1] / 44_100 * accompanist.config.mel.frame_rate
+    assert ended.mel.shape[1] == math.ceil(frames)
 
 
 def test_same_seed_same_samples_other_seed_other_samples(accompanist):

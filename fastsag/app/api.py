@@ -83,6 +83,7 @@ class AccompanyForm(BaseModel):
     steps: int | None = Field(None, ge=1, le=MOST_STEPS, description="Sampler steps.")
     guidance: float | None = Field(None, ge=0, le=20, description="1 is none.")
     level_db: float = Field(-3.0, ge=-40, le=20, description="Band against voice, in LU.")
+    ending: bool = Field(False, description="The band may end behind the recording.")
     checkpoint: str | None = Field(None, max_length=80, description="One that `/health` lists.")
     precision: Precision = Precision.auto
     key: str | None = Field(None, max_length=20, description='Such as "A minor" or F#m.')
@@ -123,6 +124,7 @@ class AccompanyForm(BaseModel):
                 steps=self.steps,
                 guidance=self.guidance,
                 seed=self.seed,
+                ending=self.ending,
             ),
             hints=self.hints(),
             level_db=self.level_db,

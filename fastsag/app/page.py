@@ -111,6 +111,7 @@ class Page:
             settings=Settings(
                 steps=min(max(0, int(steps or 0)), MOST_STEPS) or None,
                 seed=min(max(0, int(seed or 0)), 2**32),
+                ending=True,
             ),
             hints=Hints(style=None if style == ANY_STYLE else style),
             level_db=min(max(level, -40.0), 20.0),

@@ -78,6 +78,12 @@ def accompany(
     separator: Annotated[
         str, typer.Option(help="For --separate; as that of `fastsag prepare`.")
     ] = "htdemucs",
+    ending: Annotated[
+        bool,
+        typer.Option(
+            "--ending", help="Let the band play its last bar to the end, behind the recording's."
+        ),
+    ] = False,
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same band.")] = 0,
     takes: Annotated[
         int, typer.Option(min=1, help="Takes from consecutive seeds, each in files of its own.")
@@ -105,7 +111,8 @@ def accompany(
     """Play a band to each INPUT.
 
     Writes DIR/<stem>.accompaniment.wav, DIR/<stem>.mix.wav (your recording and the band) and
-    DIR/<stem>.json (what was done). Length and sample rate are the input's. With a model that
+    DIR/<stem>.json (what was done). Length and sample rate are the input's; with --ending the
+    band may be longer. With a model that
     plays from a lead sheet, DIR/<stem>.lead-sheet.txt is the one it played: edit it and play again.
     What you do not say of key, tempo, bars and chords is estimated from the voice. With --separate,
     DIR/<stem>.vocals.wav is the voice that was taken out of a song, and the mix is made with it.
@@ -149,7 +156,7 @@ def accompany(
     accompanist = Accompanist.from_pretrained(checkpoint, device, precision, compile)
 
     def play(job: Job) -> None:
-        settings = Settings(sampler, steps, guidance, seed + job.take)
+        settings = Settings(sampler, steps, guidance, seed + job.take, ending=ending)
         _run(accompanist, job, settings, known[job.source], level, reference, voices)
 
     outputs.run(jobs, play)

@@ -11,6 +11,7 @@ from fastsag.conditioning.viterbi import best_path
 from fastsag.lead_sheet import STYLES, Hints, LeadSheet
 
 _LATE_SECONDS = 0.2  # by which a last note may sound over the bar line
+_ON_THE_BEAT = 0.5  # beats behind the bar line, within which a note fills the bar
 _PROGRESSION_WEIGHT = 0.6  # of what usually follows against what is heard
 _SUITS = 0.25  # how probable a style must be against the best one, to be played by some seed
 _STYLE_OF_THREE = "waltz"  # the one style of songs with three beats a bar
@@ -22,9 +23,10 @@ def decode(
     duration: float,
     hints: Hints | None = None,
     progressions: np.ndarray | None = None,
-    sung_until: float | None = None,
+    last_note: tuple[float, float] | None = None,
     seed: int = 0,
     onsets: Onsets | None = None,
+    beyond: float = 0.0,
 ) -> LeadSheet:
     """The most likely lead sheet of a recording, as far as `hints` leave it open.
 
@@ -34,15 +36,18 @@ def decode(
         duration: seconds that the beats must cover.
         hints: what is known already.
         progressions: see `choose_chords`.
-        sung_until: seconds at which the last note ends; the band ends with the bar behind it, on
-            the tonic. None: it plays to the end.
+        last_note: seconds at which it begins and ends. The band ends with the bar of a note that
+            is held from its first beat on the tonic, else one bar behind, on the tonic. None: it
+            plays to the end.
         seed: which of the styles that suit; 0 is the most probable.
         onsets: of the voice, see `nudge`; None: beats stay where the planner has them.
+        beyond: seconds behind `duration` within which the band may still end.
     """
     hints = hints or Hints()
     times = (np.arange(len(frames.beat)) + 0.5) / rate_hz
     confidence: dict[str, float] = {}
-    beats = find_beats(_complex(frames.beat), rate_hz, duration, hints, confidence, onsets)
+    until = duration + beyond
+    beats = find_beats(_complex(frames.beat), rate_hz, until, hints, confidence, onsets)
     metre, first = _bars(_complex(frames.bars), times, beats, hints, confidence)
     grid = LeadSheet(beats, metre, first, key_name(0), ("N",))
     bars = int(np.floor((len(beats) - 1 - first) / metre)) + 2  # with the pickup
@@ -51,16 +56,22 @@ def decode(
     else:
         key, confidence["key"] = choose_key(_log_softmax(frames.keys.float().cpu().numpy()))
     bar_of = _bar_of(grid, times, bars)
+    whole = False  # whether the chords are those of a whole song, which say its end
     if hints.chords:
-        loop = [hints.chords[bar % len(hints.chords)] for bar in range(bars - 1)]
-        chords = [hints.pickup or hints.chords[0].split()[0], *loop]
+        whole = len(hints.chords) >= _lasting(grid, duration) - 1
+        chords = _given(hints.chords, hints.pickup, bars, whole)
     else:
         scores = _log_softmax(frames.chords.float().cpu().numpy())
         path, confidence["chords"] = choose_chords(scores, bar_of, bars, key, progressions)
         chords = [CHORDS[index] for index in path]
-    if sung_until is not None and len(hints.chords or ()) < bars - 1:  # a whole song's are kept
-        last = int(_bar_of(grid, np.array(sung_until - _LATE_SECONDS), bars))
-        chords = _ended(chords, last, None if hints.chords else key)
+    if last_note is not None and not whole:
+        begins, ends = last_note
+        last = int(_bar_of(grid, np.array(ends - _LATE_SECONDS), bars))
+        bar_line = first + (last - 1) * metre
+        held = bool(grid.beat_position(np.array(begins)) <= bar_line + _ON_THE_BEAT)
+        chords = _ended(chords, last, None if hints.chords else key, held)
+    if beyond:
+        beats, chords = _trimmed(grid, chords, duration)
     style = hints.style
     if style is None:
         logits = frames.styles.float().cpu().numpy().mean(0)
@@ -82,16 +93,39 @@ def _bar_of(grid: LeadSheet, times: np.ndarray, bars: int) -> np.ndarray:
     return np.clip(np.floor(position).astype(int) + 1, 0, bars - 1)
 
 
-def _ended(chords: list[str], last: int, key: int | None) -> list[str]:
-    """Chords of bars that end with one bar behind bar `last`, on the tonic where `key` is known.
+def _lasting(grid: LeadSheet, seconds: float) -> int:
+    """Bars, the pickup among them, that begin before `seconds`."""
+    starts = grid.beats[grid.first_downbeat :: grid.beats_per_bar]
+    return int(np.searchsorted(starts, seconds)) + 1
 
-    A song that has left its key stays on the chord of bar `last`.
+
+def _given(given: tuple[str, ...], pickup: str | None, bars: int, whole: bool) -> list[str]:
+    """Chords of all bars: those that are given, and behind them nothing or the same again."""
+    count = bars - 1
+    played = [*given, *(NO_CHORD for _ in range(count))] if whole else given * count
+    return [pickup or given[0].split()[0], *played[:count]]
+
+
+def _ended(chords: list[str], last: int, key: int | None, held: bool) -> list[str]:
+    """Chords of bars that end with bar `last` or, on the tonic where `key` is known, one behind it.
+
+    A song that has left its key stays on the chord of bar `last`. held: whether one note fills
+    that bar: on the tonic, this is the end.
     """
     final = chords[last + 1 : last + 2]
-    if final and key is not None:
-        inside = _in_key(chord_index(chords[last].split()[-1]), key)
-        final = [CHORDS[key] if inside else chords[last]]
-    return [*chords[: last + 1], *final, *(NO_CHORD for _ in chords[last + 2 :])]
+    if key is not None:
+        chord = chords[last].split()[-1]
+        home = CHORDS[key] if _in_key(chord_index(chord), key) else chord
+        final = [] if held and chord == home else [home] * len(final)
+    return [*chords[: last + 1], *final, *(NO_CHORD for _ in chords[last + 1 + len(final) :])]
+
+
+def _trimmed(grid: LeadSheet, chords: list[str], duration: float) -> tuple[np.ndarray, list[str]]:
+    """Beats and chords to the end of the bar behind the last chord, and at least for `duration`."""
+    sounding = [bar for bar, chord in enumerate(chords) if chord != NO_CHORD]
+    kept = max(max(sounding, default=0) + 2, _lasting(grid, duration))
+    end = grid.first_downbeat + (kept - 1) * grid.beats_per_bar
+    return grid.beats[: end + 1], chords[:kept]
 
 
 def _in_key(chord: int, key: int) -> bool:
@@ -167,7 +201,8 @@ def choose_chords(
     path = best_path(emission, transition)
     probabilities = np.exp(emission - emission.max(1, keepdims=True))
     probabilities /= probabilities.sum(1, keepdims=True)
-    return path.tolist(), float(probabilities[np.arange(len(path)), path].mean())
+    heard = count[:, 0] > 0
+    return path.tolist(), float(probabilities[np.arange(len(path)), path][heard].mean())
 
 
 def _complex(pairs: object) -> np.ndarray:

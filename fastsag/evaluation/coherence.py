@@ -17,10 +17,10 @@ from fastsag.errors import require
 from fastsag.evaluation import harmony, rhythm, sound, texture
 from fastsag.evaluation.chroma import SAMPLE_RATE, harmonic_chroma
 from fastsag.evaluation.texture import Bank
-from fastsag.evaluation.truth import span
+from fastsag.evaluation.truth import keys
 from fastsag.levels import loudness
 
-VERSION = 2  # raise when scores of the same audio change
+VERSION = 3  # raise when scores of the same audio change
 
 
 @dataclass(frozen=True)
@@ -102,13 +102,12 @@ def judged(samples: np.ndarray, sample_rate: int) -> np.ndarray:
 
 def _harmony(band: np.ndarray, truth: dict[str, Any]) -> dict[str, float]:
     chroma, times = harmonic_chroma(band)
-    start, end = span(truth)
-    inside = (times >= start) & (times < end)
+    sounding = keys(truth)
     return {
-        "in_key": harmony.in_key(chroma[:, inside], truth["key"]),
+        "in_key": harmony.in_key(chroma, times, sounding),
         "consonance": harmony.consonance(chroma, times, truth["notes"]),
         **harmony.chord_scores(chroma, times, truth["chords"]),
-        "key": harmony.key_match(chroma[:, inside], truth["key"]),
+        "key": harmony.key_match(chroma, times, sounding),
     }
 
 

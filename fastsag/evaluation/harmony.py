@@ -25,11 +25,20 @@ _PROFILES = np.array(
 _KEEP_CHORD = 0.7  # probability that the chord of one beat is that of the next
 
 
-def in_key(chroma: np.ndarray, key: str) -> float:
-    """Share of chroma energy on the scale (minor: natural and harmonic united)."""
-    index = key_index(key)
-    scale = [(index + step) % 12 for step in SCALES[index // 12]]
-    return float(chroma[scale].sum() / max(chroma.sum(), 1e-12))
+def in_key(chroma: np.ndarray, times: np.ndarray, keys: list[dict[str, Any]]) -> float:
+    """Share of chroma energy on the scale of the key in force (minor: natural and harmonic united).
+
+    Args:
+        chroma: (12, L) with frame times (L,).
+        keys: {"start", "end", "key"}; what is outside them does not count.
+    """
+    on_scale = total = 0.0
+    for part in keys:
+        index = key_index(part["key"])
+        energy = chroma[:, _inside(times, part)].sum(1)
+        on_scale += energy[[(index + step) % 12 for step in SCALES[index // 12]]].sum()
+        total += energy.sum()
+    return float(on_scale / max(total, 1e-12))
 
 
 def consonance(chroma: np.ndarray, times: np.ndarray, notes: list[dict[str, Any]]) -> float:
@@ -41,8 +50,7 @@ def consonance(chroma: np.ndarray, times: np.ndarray, notes: list[dict[str, Any]
     flat = (len(_CONSONANT) - len(_DISSONANT)) / 12
     values, weights = [], []
     for note in notes:
-        inside = (times >= note["start"]) & (times < note["end"])
-        energy = np.roll(chroma[:, inside].sum(1), -round(note["pitch"]) % 12)
+        energy = np.roll(chroma[:, _inside(times, note)].sum(1), -round(note["pitch"]) % 12)
         total = energy.sum()
         if total <= 1e-12:
             values.append(0.0)
@@ -63,7 +71,7 @@ def chord_scores(
     templates = _templates()
     played, true, hits = [], [], []
     for chord in chords:
-        inside = (times >= chord["start"]) & (times < chord["end"])
+        inside = _inside(times, chord)
         if chord["label"] == NO_CHORD or not inside.any():
             continue
         magnitude = np.sqrt(chroma[:, inside]).mean(1)
@@ -84,18 +92,30 @@ def chord_scores(
     }
 
 
-def key_match(chroma: np.ndarray, key: str) -> float:
-    """Is the band's estimated key the song's? mir_eval's weighted score.
+def key_match(chroma: np.ndarray, times: np.ndarray, keys: list[dict[str, Any]]) -> float:
+    """Are the band's estimated keys the song's? mir_eval's weighted score, by the length of keys.
 
     1 the same, 0.5 a fifth up or down, 0.3 the relative, 0.2 the parallel key, otherwise 0; 0 for
-    silence.
+    silence. Arguments as of `in_key`.
     """
+    scores = [_key_score(chroma[:, _inside(times, part)], part["key"]) for part in keys]
+    frames = [_inside(times, part).sum() for part in keys]
+    return float(np.average(scores, weights=frames)) if sum(frames) else 0.0
+
+
+def _key_score(chroma: np.ndarray, key: str) -> float:
     mir_eval = require("mir_eval.key", extra="eval")
     if chroma.sum() <= 1e-9:
         return 0.0
     played = estimate_key(chroma)
     # mir_eval knows fifths upwards only; MIREX has taken both ways since 2017.
     return float(max(mir_eval.weighted_score(key, played), mir_eval.weighted_score(played, key)))
+
+
+def _inside(times: np.ndarray, part: dict[str, Any]) -> np.ndarray:
+    """Which of `times` lie in a note, chord or key."""
+    inside: np.ndarray = (times >= part["start"]) & (times < part["end"])
+    return inside
 
 
 def estimate_key(chroma: np.ndarray) -> str:

@@ -104,6 +104,18 @@ def sung_notes(voice: np.ndarray) -> list[dict[str, Any]]:
     ]
 
 
+def keys(truth: dict[str, Any]) -> list[dict[str, Any]]:
+    """The keys of a song within its span, one after the other: {"start", "end", "key"}.
+
+    A truth that tells none but the first key stays in it.
+    """
+    start, end = span(truth)
+    told = truth.get("keys") or [{"start": start, "end": end, "key": truth["key"]}]
+    return [
+        {**part, "start": max(part["start"], start), "end": min(part["end"], end)} for part in told
+    ]
+
+
 def span(truth: dict[str, Any]) -> tuple[float, float]:
     """From the first downbeat to the end of the last chord, or of the recording."""
     ends = [chord["end"] for chord in truth["chords"]] or [truth.get("duration", np.inf)]

@@ -14,6 +14,7 @@ from torch import Tensor
 from fastsag import losses
 from fastsag.config import Config
 from fastsag.lead_sheet import PLAN_FEATURES, STYLES
+from fastsag.mel import band_weights
 from fastsag.model import Conditions, FastSAG, build
 from fastsag.training.loop import build_optimizer
 
@@ -45,12 +46,16 @@ class AccompanimentTraining(lightning.LightningModule):
     random for an item depends on (seed, item) alone, not on the batch or process it came in.
     """
 
+    bands: Tensor
+
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.config = config
         self.model: FastSAG = build(config)
         if self.model.planner is not None:
             self.model.planner.requires_grad_(False)
+        bands = band_weights(config.mel, config.loss.bass)
+        self.register_buffer("bands", bands, persistent=False)
 
     def estimate(self, batch: dict[str, Tensor], seed: int) -> Estimate:
         """One denoising of each item at a random noise level; `seed` and the item choose it."""
@@ -102,6 +107,7 @@ class AccompanimentTraining(lightning.LightningModule):
             None if mask is None else mask[items],
             weights.diffusion_weighting,
             weights.count_padding,
+            self.bands,
         )
 
     def training_step(self, batch: dict[str, Tensor], index: int) -> Tensor:

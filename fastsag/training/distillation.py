@@ -24,6 +24,7 @@ from fastsag.config import Config, DistilledConfig
 from fastsag.diffusion.precond import c_out
 from fastsag.diffusion.samplers import few_step
 from fastsag.errors import UserError
+from fastsag.mel import band_weights
 from fastsag.model import build_student
 from fastsag.training.loop import averaged_weights, build_optimizer
 from fastsag.training.solutions import levels_of, read_solution, states_of, towards
@@ -165,11 +166,15 @@ class HeldOut(Dataset[dict[str, Tensor]]):
 class Distillation(lightning.LightningModule):
     """Trains the student on jumps; validation plays whole solutions in 1, 2, ... steps."""
 
+    bands: Tensor
+
     def __init__(self, config: Config) -> None:
         super().__init__()
         assert config.distilled is not None
         self.config, self.distilled = config, config.distilled
         self.student = build_student(config)
+        bands = band_weights(config.mel, config.loss.bass)
+        self.register_buffer("bands", bands, persistent=False)
 
     def training_step(self, batch: dict[str, Tensor], index: int) -> Tensor:
         estimate = self.student(
@@ -183,7 +188,8 @@ class Distillation(lightning.LightningModule):
         """Pseudo-Huber of the network's error: that of the estimate (B, M, T) over c_out."""
         scale = c_out(sigma, self.config.edm.sigma_data, self.student.epsilon)[:, None, None]
         error = (estimate - target) / scale
-        return (error.square() + _HUBER**2).sqrt().sub(_HUBER).mean()
+        error = (error.square() + _HUBER**2).sqrt().sub(_HUBER)
+        return (self.bands[:, None] * error).mean()
 
     def play(self, channels: Tensor, noise: Tensor, steps: int) -> Tensor:
         """Channels (B, C, T) and standard normal noise (B, M, T) -> mel (B, M, T)."""

@@ -14,7 +14,7 @@ import soundfile
 
 from fastsag.app.limits import Limits
 from fastsag.app.service import Service
-from tests.app.conftest import samples, wav
+from tests.app.conftest import wav
 from tests.app.live import running
 
 api = pytest.importorskip("playwright.sync_api")
@@ -111,7 +111,9 @@ def test_a_singer_sings_listens_edits_and_takes_it_home(open_page, service):
     buffers = page.evaluate("document.querySelector('fastsag-player').buffers.map(b => b.length)")
     assert buffers[0] == buffers[1]
     # Listen.
-    assert state(page)["duration"] == pytest.approx(6.0, abs=0.01)
+    seconds = len(parts["mix"]) / 22_050
+    assert seconds > 6  # the band ends behind the voice
+    assert state(page)["duration"] == pytest.approx(seconds, abs=0.01)
     page.locator("fastsag-player .play").click()
     page.wait_for_function("document.querySelector('fastsag-player').state.time > 0.3")
     # The balance acts at once, while it plays.
@@ -143,13 +145,12 @@ def test_a_singer_sings_listens_edits_and_takes_it_home(open_page, service):
     page.get_by_role("button", name="Play again with these chords").click()
     page.get_by_role("alert").filter(has_text="'H' is not a chord").wait_for()
     # Take it home.
-    expected = samples(6.0).shape[1]
     for name in ("wav", "flac", "mp3"):
         with page.expect_download() as download:
             page.get_by_label(f"Download mix as {name}").click()
         assert download.value.suggested_filename == f"my song.take1.mix.{name}"
         info = soundfile.info(io.BytesIO(Path(download.value.path()).read_bytes()))
-        assert info.frames == expected or name == "mp3"
+        assert info.duration > 6
     for name, start in (("text", b"# Lead sheet"), ("MIDI", b"MThd")):
         with page.expect_download() as download:
             page.get_by_label(f"Download lead sheet as {name}").click()

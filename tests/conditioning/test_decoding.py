@@ -1,5 +1,6 @@
 """Noisy frame-wise plans decode into the true, steady lead sheet."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -143,29 +144,70 @@ def test_the_band_ends_with_the_song():
     whole = decode(frames, RATE, 32.2)
     first = whole.beats[whole.first_downbeat]
     bar = 2.0
-    ended = decode(frames, RATE, 32.2, sung_until=first + 4.9 * bar)
+    ended = decode(frames, RATE, 32.2, last_note=(first + 4.5 * bar, first + 4.9 * bar))
     assert ended.chords[:6] == whole.chords[:6]
     assert ended.chords[6] == "A:min" and set(ended.chords[7:]) == {"N"}
     # A note that sounds a little over the bar line ends in the bar before.
-    again = decode(frames, RATE, 32.2, sung_until=first + 5 * bar + 0.1)
+    again = decode(frames, RATE, 32.2, last_note=(first + 4.5 * bar, first + 5 * bar + 0.1))
     assert again.chords == ended.chords
-    assert decode(frames, RATE, 32.2, sung_until=32.0).chords[:17] == whole.chords[:17]
+    assert decode(frames, RATE, 32.2, last_note=(31.0, 32.0)).chords[:17] == whole.chords[:17]
+
+
+def test_a_last_note_held_on_the_tonic_is_the_end():
+    rng = np.random.default_rng(1)
+    chords = ["A:min", "F:maj", "C:maj", "G:maj"] * 4
+    frames, *_ = frames_of(120, 4, 0, chords, "A minor", 32.2, 0.05, rng)
+    whole = decode(frames, RATE, 32.2)
+    first = whole.beats[whole.first_downbeat]
+    bar = 2.0
+    for begins, last in ((4.1, 5), (4.5, 6), (3.4, 5)):  # of bar 5, on the tonic
+        held = decode(frames, RATE, 32.2, last_note=(first + begins * bar, first + 4.9 * bar))
+        assert held.chords[last] == "A:min" and set(held.chords[last + 1 :]) == {"N"}
+        assert held.ending == pytest.approx(first + last * bar, abs=0.1)
+    # Bar 6 is not on the tonic: however long its note is, the song comes home.
+    away = decode(frames, RATE, 32.2, last_note=(first + 5.1 * bar, first + 5.9 * bar))
+    assert away.chords[6:8] == ("F:maj", "A:min") and set(away.chords[8:]) == {"N"}
+
+
+def test_a_band_may_end_behind_the_recording():
+    rng = np.random.default_rng(1)
+    chords = ["A:min", "F:maj", "C:maj", "G:maj"] * 2
+    frames, *_ = frames_of(120, 4, 0, chords, "A minor", 15.0, 0.05, rng)
+    note = (14.5, 14.9)
+    cut = decode(frames, RATE, 15.0, last_note=note)
+    ended = decode(frames, RATE, 15.0, last_note=note, beyond=12.0)
+    assert cut.ending is None and 16.5 < ended.ending < 18.5
+    assert ended.chords[-2:] == ("A:min", "N") and ended.beats[-1] < 21
+    np.testing.assert_allclose(ended.beats[: len(cut.beats)], cut.beats)
+    assert ended.chords[: len(cut.chords)] == cut.chords
+    assert ended.confidence == cut.confidence
+    # Played again from its own sheet it is the same, and an added bar is played.
+    downbeat = ended.beats[ended.first_downbeat]
+    sheet = Hints(beats=tuple(ended.beats), downbeat=downbeat, chords=ended.chords[1:])
+    again = decode(frames, RATE, 15.0, sheet, last_note=note, beyond=12.0)
+    assert again.chords[1:] == ended.chords[1:] and again.ending == pytest.approx(ended.ending)
+    longer = replace(sheet, chords=(*ended.chords[1:-1], "D:min", "A:min"))
+    longer = decode(frames, RATE, 15.0, longer, last_note=note, beyond=12.0)
+    assert longer.ending == pytest.approx(ended.ending + 4, abs=0.01)
+    # Long before the end of the recording nothing changes.
+    early = decode(frames, RATE, 15.0, last_note=(6.0, 6.4), beyond=12.0)
+    assert early.ending < 11 and early.beats[-1] > 15
 
 
 def test_a_song_that_has_left_its_key_ends_where_it_is():
     chords = ["C:maj", "F:maj", "N"]
-    assert decoding._ended(chords, 1, key_index("C major"))[2] == "C:maj"
-    assert decoding._ended(chords, 1, key_index("D minor"))[2] == "D:min"
-    assert decoding._ended(chords, 1, key_index("G major"))[2] == "F:maj"
+    assert decoding._ended(chords, 1, key_index("C major"), False)[2] == "C:maj"
+    assert decoding._ended(chords, 1, key_index("D minor"), False)[2] == "D:min"
+    assert decoding._ended(chords, 1, key_index("G major"), False)[2] == "F:maj"
 
 
 def test_chords_that_are_given_end_only_where_they_are_a_loop():
     rng = np.random.default_rng(1)
     frames, *_ = frames_of(120, 4, 0, ["C:maj"], "C major", 32.2, 0.05, rng)
-    loop = decode(frames, RATE, 32.2, Hints(chords=("D:maj", "E:min")), sung_until=10.0)
+    loop = decode(frames, RATE, 32.2, Hints(chords=("D:maj", "E:min")), last_note=(9.0, 10.0))
     assert "N" in loop.chords and loop.chords[1:5] == ("D:maj", "E:min") * 2
     song = Hints(chords=("D:maj", "E:min") * 20)
-    assert "N" not in decode(frames, RATE, 32.2, song, sung_until=10.0).chords
+    assert "N" not in decode(frames, RATE, 32.2, song, last_note=(9.0, 10.0)).chords
 
 
 def test_seeds_go_through_the_styles_that_suit_best_first():

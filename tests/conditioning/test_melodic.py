@@ -11,8 +11,8 @@ from fastsag.conditioning.encoders.melodic import (
     SIZE,
     VOICING,
     MelodicEncoder,
+    last_note,
     level_gain,
-    sung_until,
 )
 
 RATE = 24_000
@@ -79,8 +79,9 @@ def test_level_gain_makes_level_irrelevant():
 
 def test_the_last_note_is_where_singing_ends():
     quiet = 1e-3 * np.random.default_rng(0).standard_normal(3 * RATE)
-    voice = np.concatenate([sung(60), quiet[:RATE], sung(64), quiet])
+    breath = quiet[: RATE // 20]
+    voice = np.concatenate([sung(60), quiet[:RATE], sung(62), sung(64), breath, sung(64), quiet])
     features = torch.from_numpy(encode(voice))
     rate = RATE / MelodicEncoder().hop_length
-    assert sung_until(features, rate) == pytest.approx(0.6 + 1 + 0.6, abs=0.1)
-    assert sung_until(torch.from_numpy(encode(quiet)), rate) is None
+    assert last_note(features, rate) == pytest.approx((2.2, 3.45), abs=0.1)  # breath is no rest
+    assert last_note(torch.from_numpy(encode(quiet)), rate) is None

@@ -118,6 +118,29 @@ def test_what_else_a_band_is_asked(scores):
     assert np.isnan(true.sound_gap)  # no reference was given
 
 
+def test_a_song_that_changes_its_key_is_judged_by_each():
+    song = truth()
+    half = song["beats"][8]
+    up = band(song, transpose=1)
+    cut = int(half * RATE)
+    rising = np.concatenate([band(song)[:cut], up[cut:]])
+    keys = [
+        {"start": 0.3, "end": half, "key": "C major"},
+        {"start": half, "end": song["beats"][-1], "key": "C# major"},
+    ]
+    follows, stays, unaware = (
+        coherence(audio, voice(song), RATE, known)
+        for audio, known in (
+            (rising, song | {"keys": keys}),
+            (band(song), song | {"keys": keys}),
+            (rising, song),
+        )
+    )
+    assert follows.in_key > 0.9
+    assert max(stays.in_key, unaware.in_key) < follows.in_key - 0.15
+    assert stays.key < follows.key
+
+
 def test_a_reference_gives_its_note_starts_and_its_sound():
     song = truth()
     known = coherence(band(song), voice(song), RATE, song, reference=band(song))

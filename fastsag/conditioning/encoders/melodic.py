@@ -127,12 +127,24 @@ def tuning(semantics: Tensor) -> tuple[float, float]:
     return float(100 * np.angle(turns) / (2 * np.pi)), float(abs(turns) / max(chroma.sum(), 1e-9))
 
 
-def sung_until(semantics: Tensor, rate_hz: float) -> float | None:
-    """Seconds at which the last sung note ends, from semantics (S, 39); None where nobody sings."""
-    voiced = (semantics[:, VOICING] > 0.5).double().cpu().numpy()
+def last_note(semantics: Tensor, rate_hz: float) -> tuple[float, float] | None:
+    """Seconds at which the last sung note begins and ends, from semantics (S, 39); None: no notes.
+
+    It begins where the pitch class comes to stay; short gaps are consonants and breath.
+    """
+    voiced = (semantics[:, VOICING] > 0.5).cpu().numpy()
     shortest = max(1, round(_SHORTEST_NOTE_SECONDS * rate_hz))
     inside = np.flatnonzero(np.convolve(voiced, np.ones(shortest), "valid") == shortest)
-    return float((inside[-1] + shortest) / rate_hz) if len(inside) else None
+    if len(inside) == 0:
+        return None
+    end = int(inside[-1]) + shortest
+    bins = semantics[:end, CHROMA].argmax(1).cpu().numpy()
+    final = np.bincount(bins[-2 * shortest :]).argmax()
+    away = (bins - final + BINS_PER_OCTAVE // 2) % BINS_PER_OCTAVE - BINS_PER_OCTAVE // 2
+    held = np.flatnonzero(voiced[:end] & (abs(away) < BINS_PER_OCTAVE // 12))
+    breaks = np.flatnonzero(np.diff(held) > shortest)
+    start = held[breaks[-1] + 1] if len(breaks) else held[0]
+    return float(start / rate_hz), float(end / rate_hz)
 
 
 def level_gain(samples: Array, sample_rate: int) -> float:
