@@ -19,7 +19,7 @@ import numpy as np
 import soundfile
 import soxr
 
-from fastsag.errors import MissingExtra, UserError, require
+from fastsag.errors import MissingExtra, Unwritable, UserError, require
 from fastsag.spool import Array, Memory, Store, pieces
 
 SHORTEST_SECONDS = 0.5
@@ -312,6 +312,4 @@ def _replace(path: Path, save: Callable[[Path], Any]) -> None:
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
     except OSError as error:
-        raise UserError(
-            f"{path}: cannot be written ({error.strerror}); choose another folder"
-        ) from None
+        raise Unwritable(path, error) from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import warnings
+from pathlib import Path
 from types import ModuleType
 
 
@@ -12,6 +13,13 @@ class UserError(Exception):
 
     Style: `song.wav: not an audio file that can be read (reason); convert it to WAV or FLAC`.
     """
+
+
+class Unwritable(UserError):
+    """A file or folder cannot be written, or the disk is full: not the fault of any input."""
+
+    def __init__(self, path: Path, error: OSError) -> None:
+        super().__init__(f"{path}: cannot be written ({error.strerror}); choose another folder")
 
 
 class MissingExtra(UserError):

@@ -27,7 +27,7 @@ import numpy as np
 
 from fastsag.audio import write_text
 from fastsag.chords import chord_of, parse_chord, parse_key, written
-from fastsag.errors import UserError, require
+from fastsag.errors import Unwritable, UserError, require
 from fastsag.lead_sheet import STYLES, Hints, LeadSheet, from_record
 
 BPM_RANGE = (30.0, 300.0)
@@ -294,6 +294,6 @@ def _write_midi(sheet: LeadSheet, path: Path) -> None:
         song.write(str(temporary))
         temporary.replace(path)
     except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror})") from None
+        raise Unwritable(path, error) from None
     finally:
         temporary.unlink(missing_ok=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fastsag.errors import UserError, require
+from fastsag.errors import Unwritable, require
 from fastsag.spool import Array
 
 LONGEST_SECONDS = 60.0  # what a page can show
@@ -112,15 +112,13 @@ def save(figure: Any, path: Path) -> None:
     """Write a matplotlib figure as PNG, atomically.
 
     Raises:
-        UserError: it cannot be written.
+        Unwritable: it cannot be written.
     """
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         figure.savefig(temporary, dpi=100, format="png")
         os.replace(temporary, path)
     except OSError as error:
-        raise UserError(
-            f"{path}: cannot be written ({error.strerror}); choose another folder"
-        ) from None
+        raise Unwritable(path, error) from None
     finally:
         temporary.unlink(missing_ok=True)

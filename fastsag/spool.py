@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from fastsag.errors import UserError
+from fastsag.errors import Unwritable
 
 _PIECE = 1 << 18  # values handled at once
 
@@ -58,11 +58,11 @@ class Files:
         self.folder = folder
 
     def zeros(self, rows: int, count: int) -> Spool:
-        """Raises UserError: the folder cannot be written to."""
+        """Raises Unwritable: the folder cannot be written to."""
         return Spool(self.folder, rows, count)
 
     def keep(self, parts: Iterable[np.ndarray]) -> Spool:
-        """Raises UserError: the folder cannot be written to, or is full."""
+        """Raises Unwritable: the folder cannot be written to, or is full."""
         spool: Spool | None = None
         for part in parts:
             spool = spool or Spool(self.folder, len(part), 0)
@@ -84,7 +84,7 @@ class Spool:
             self._file = tempfile.TemporaryFile(dir=folder, prefix=".fastsag-")  # noqa: SIM115
             self._file.truncate(4 * rows * count)  # takes no room before it is written
         except OSError as error:
-            raise self._unwritable(error) from None
+            raise Unwritable(folder, error) from None
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -109,7 +109,7 @@ class Spool:
         """Write (rows, n) behind the end.
 
         Raises:
-            UserError: the folder is full.
+            Unwritable: the folder is full.
         """
         rows, count = self.shape
         self._write(count, np.broadcast_to(values, (rows, values.shape[-1])))
@@ -121,7 +121,7 @@ class Spool:
             self._file.write(np.ascontiguousarray(values.T, dtype=np.float32).tobytes())
             self._file.flush()  # a full disk is told here
         except OSError as error:
-            raise self._unwritable(error) from None
+            raise Unwritable(self.folder, error) from None
 
     def _columns(self, key: Any) -> tuple[int, int]:
         rows, columns = key
@@ -129,11 +129,6 @@ class Spool:
             raise IndexError(f"{key}: a Spool is read by spool[:, start:stop]")
         start, stop, _ = columns.indices(self.shape[1])
         return start, max(start, stop)
-
-    def _unwritable(self, error: OSError) -> UserError:
-        return UserError(
-            f"{self.folder}: cannot be written ({error.strerror}); choose another folder"
-        )
 
 
 def slices(array: Array) -> Iterator[slice]:

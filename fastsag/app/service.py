@@ -19,7 +19,7 @@ from fastsag.app.limits import HIGHEST_HZ, LOWEST_HZ, MOST_CHANNELS, Limits
 from fastsag.app.problems import Problem
 from fastsag.app.results import PICTURE, Result, keep
 from fastsag.app.shelf import Shelf
-from fastsag.errors import UserError, require
+from fastsag.errors import Unwritable, UserError, require
 from fastsag.lead_sheet import Hints
 from fastsag.mel import band_centres
 from fastsag.pipeline import DEFAULT_LEVEL_DB, Accompanist
@@ -179,6 +179,8 @@ class Service:
         store = Files(folder)
         try:
             recording = audio.read(voice, longest_seconds=60 * self.limits.minutes, store=store)
+        except Unwritable:
+            raise  # ours to mend; where we keep files is nobody's business
         except UserError as error:
             raise Problem("audio-unusable", _named(error, voice, name)) from None
         try:
@@ -190,6 +192,8 @@ class Service:
                 progress=report,
                 store=store,
             )
+        except Unwritable:
+            raise
         except UserError as error:
             raise Problem("invalid-request", str(error).removeprefix("--")) from None
         report("writing", 0, 0)

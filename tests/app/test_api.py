@@ -1,7 +1,9 @@
 """The API over a real application: answers, errors and what is left behind."""
 
+import errno
 import io
 import json
+import os
 import zipfile
 
 import numpy as np
@@ -9,8 +11,10 @@ import pytest
 import soundfile
 from fastapi.testclient import TestClient
 
+from fastsag import audio
 from fastsag.app.server import create_app
 from fastsag.app.service import Service
+from fastsag.errors import Unwritable
 from fastsag.pipeline import Accompanist
 from tests.app.conftest import wav
 
@@ -47,6 +51,20 @@ def test_the_mix_is_the_pipelines(http, tiny, tmp_path):
     got, rate = soundfile.read(io.BytesIO(answer.content), dtype="float32")
     assert rate == 44_100
     np.testing.assert_allclose(got.T, expected.mix, atol=2**-22)
+
+
+@pytest.mark.parametrize("step", ["read", "accompany"])
+def test_a_disk_that_is_full_is_not_the_requests_fault(http, monkeypatch, tmp_path, step):
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def fails(*_args, **_options):
+        raise Unwritable(tmp_path, full)
+
+    owner = audio if step == "read" else Accompanist
+    monkeypatch.setattr(owner, step, fails)
+    answer = send(http)
+    assert answer.status_code == 500 and answer.json()["type"].endswith(":internal")
+    assert str(tmp_path) not in answer.text
 
 
 def test_everything_in_a_zip(http):
