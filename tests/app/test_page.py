@@ -186,6 +186,8 @@ def test_cancel(open_page, service):
     page.get_by_role("button", name="Advanced").click()
     page.get_by_label("number input for Steps").fill("100")
     page.get_by_label("number input for Steps").press("Tab")
+    # The button sends what the page knows, which follows what was typed.
+    api.expect(page.get_by_label("range slider for Steps")).to_have_value("100")
     play(page)
     page.locator("#status progress").wait_for()
     page.get_by_text(re.compile(r"window \d+ of \d+, step \d+ of 100")).wait_for()
