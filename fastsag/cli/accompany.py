@@ -112,8 +112,8 @@ def accompany(
 
     Writes DIR/<stem>.accompaniment.wav, DIR/<stem>.mix.wav (your recording and the band) and
     DIR/<stem>.json (what was done). Length and sample rate are the input's; with --ending the
-    band may be longer. With a model that
-    plays from a lead sheet, DIR/<stem>.lead-sheet.txt is the one it played: edit it and play again.
+    band may be longer. With a model that plays from a lead sheet, DIR/<stem>.lead-sheet.txt is the
+    one it played: edit it and play again.
     What you do not say of key, tempo, bars and chords is estimated from the voice. With --separate,
     DIR/<stem>.vocals.wav is the voice that was taken out of a song, and the mix is made with it.
 

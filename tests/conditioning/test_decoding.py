@@ -137,13 +137,16 @@ def test_unclear_bars_take_what_usually_follows():
     assert chosen == heard
 
 
+def song_in_a_minor(times: int, seconds: float) -> PlanFrames:
+    """Four bars of two seconds, so many times."""
+    chords = ["A:min", "F:maj", "C:maj", "G:maj"] * times
+    return frames_of(120, 4, 0, chords, "A minor", seconds, 0.05, np.random.default_rng(1))[0]
+
+
 def test_the_band_ends_with_the_song():
-    rng = np.random.default_rng(1)
-    chords = ["A:min", "F:maj", "C:maj", "G:maj"] * 4
-    frames, *_ = frames_of(120, 4, 0, chords, "A minor", 32.2, 0.05, rng)
+    frames, bar = song_in_a_minor(4, 32.2), 2.0
     whole = decode(frames, RATE, 32.2)
     first = whole.beats[whole.first_downbeat]
-    bar = 2.0
     ended = decode(frames, RATE, 32.2, last_note=(first + 4.5 * bar, first + 4.9 * bar))
     assert ended.chords[:6] == whole.chords[:6]
     assert ended.chords[6] == "A:min" and set(ended.chords[7:]) == {"N"}
@@ -154,12 +157,9 @@ def test_the_band_ends_with_the_song():
 
 
 def test_a_last_note_held_on_the_tonic_is_the_end():
-    rng = np.random.default_rng(1)
-    chords = ["A:min", "F:maj", "C:maj", "G:maj"] * 4
-    frames, *_ = frames_of(120, 4, 0, chords, "A minor", 32.2, 0.05, rng)
+    frames, bar = song_in_a_minor(4, 32.2), 2.0
     whole = decode(frames, RATE, 32.2)
     first = whole.beats[whole.first_downbeat]
-    bar = 2.0
     for begins, last in ((4.1, 5), (4.5, 6), (3.4, 5)):  # of bar 5, on the tonic
         held = decode(frames, RATE, 32.2, last_note=(first + begins * bar, first + 4.9 * bar))
         assert held.chords[last] == "A:min" and set(held.chords[last + 1 :]) == {"N"}
@@ -170,9 +170,7 @@ def test_a_last_note_held_on_the_tonic_is_the_end():
 
 
 def test_a_band_may_end_behind_the_recording():
-    rng = np.random.default_rng(1)
-    chords = ["A:min", "F:maj", "C:maj", "G:maj"] * 2
-    frames, *_ = frames_of(120, 4, 0, chords, "A minor", 15.0, 0.05, rng)
+    frames = song_in_a_minor(2, 15.0)
     note = (14.5, 14.9)
     cut = decode(frames, RATE, 15.0, last_note=note)
     ended = decode(frames, RATE, 15.0, last_note=note, beyond=12.0)
